@@ -1,0 +1,5 @@
+"""`python -m manymatch`: the command line."""
+
+from .cli import main
+
+main()

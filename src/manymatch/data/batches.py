@@ -1,0 +1,104 @@
+"""Which images and captions meet in a batch.
+
+An epoch's order depends only on (seed, epoch), so a run resumes anywhere by its step number alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..errors import DataError
+from .pairs import Pairs
+
+__all__ = ["ImagesWithCaptions", "Rows", "Sampler", "ShuffledPairs"]
+
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One batch: image rows (i,) and caption rows (c,) of the training pairs, and which belong together (i, c) bool."""
+
+    images: Ints
+    captions: Ints
+    matches: np.ndarray[Any, np.dtype[np.bool_]]
+
+
+class Sampler(Protocol):
+    """How an epoch is cut into batches."""
+
+    def steps(self, pairs: Pairs) -> int:
+        """Batches in an epoch."""
+        ...
+
+    def epoch(self, pairs: Pairs, *, seed: int, epoch: int) -> Iterator[Rows]:
+        """The batches of one epoch, the same for the same seed and epoch."""
+        ...
+
+
+def _cut(order: Ints, size: int) -> list[Ints]:
+    """Batches as equal as can be: a rest of one or two items would have no negatives worth learning from."""
+    return np.array_split(order, max(1, round(len(order) / size)))
+
+
+def _usable(pairs: Pairs) -> Ints:
+    rows = np.array([n for n, item in enumerate(pairs.items) if item.captions], np.int64)
+    if len(rows) < 2:
+        raise DataError(f"training: {len(rows)} images with captions, expected at least 2")
+    return rows
+
+
+@dataclass(frozen=True)
+class ImagesWithCaptions:
+    """Every image once an epoch, with `captions` of its own drawn without repetition (DivE: all of them).
+
+    Attributes:
+        batch: images a batch.
+        captions: captions an image; None takes all it has.
+    """
+
+    batch: int = 192
+    captions: int | None = None
+
+    def steps(self, pairs: Pairs) -> int:
+        return len(_cut(_usable(pairs), self.batch))
+
+    def epoch(self, pairs: Pairs, *, seed: int, epoch: int) -> Iterator[Rows]:
+        draw = np.random.default_rng([seed, epoch])
+        counts = np.bincount(pairs.owner, minlength=len(pairs))
+        first = np.concatenate([[0], np.cumsum(counts)])[:-1]
+        for images in _cut(draw.permutation(_usable(pairs)), self.batch):
+            chosen, owner = [], []
+            for place, image in enumerate(images):
+                have = int(counts[image])
+                taken = have if self.captions is None else min(self.captions, have)
+                chosen.append(first[image] + np.sort(draw.permutation(have)[:taken]))
+                owner.append(np.full(taken, place))
+            columns = np.concatenate(owner)
+            yield Rows(images, np.concatenate(chosen), columns[None, :] == np.arange(len(images))[:, None])
+
+
+@dataclass(frozen=True)
+class ShuffledPairs:
+    """Every caption once an epoch, each with its image (VSE++ and its descendants).
+
+    Two captions of one image can meet; they then share that image's one row, and both are its matches.
+
+    Attributes:
+        batch: captions a batch.
+    """
+
+    batch: int = 128
+
+    def steps(self, pairs: Pairs) -> int:
+        return len(_cut(np.arange(len(pairs.captions)), self.batch))
+
+    def epoch(self, pairs: Pairs, *, seed: int, epoch: int) -> Iterator[Rows]:
+        order = np.random.default_rng([seed, epoch]).permutation(len(pairs.captions))
+        for captions in _cut(order, self.batch):
+            images, place = np.unique(pairs.owner[captions], return_inverse=True)
+            yield Rows(images, captions, place[None, :] == np.arange(len(images))[:, None])

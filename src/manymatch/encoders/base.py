@@ -1,0 +1,62 @@
+"""What passes through a tower: fragment-level features on the way to an embedding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..data.features import Features, Pixels
+from ..data.text import Tokens
+from ..embeddings import Encoded
+
+__all__ = ["Head", "ImageTower", "Locals", "TextTower", "lengths_to_valid"]
+
+
+@dataclass(frozen=True)
+class Locals:
+    """Inside a tower: `vectors (n, f, c)`, `valid (n, f)` bool, True is real, and one global vector `pooled (n, d)`.
+
+    c and d may differ (DivE's words are 300 wide, its global vector 1,024).
+    """
+
+    vectors: Tensor
+    valid: Tensor
+    pooled: Tensor
+
+
+def lengths_to_valid(lengths: Tensor, longest: int) -> Tensor:
+    """(n,) counts to (n, longest) bool."""
+    return torch.arange(longest, device=lengths.device)[None, :] < lengths[:, None]
+
+
+class Head(nn.Module):
+    """Turns fragment-level features into an embedding."""
+
+    def forward(self, local: Locals) -> Encoded:
+        raise NotImplementedError
+
+
+class ImageTower(nn.Module):
+    """Images to embeddings.
+
+    Attributes:
+        reads: "features" (precomputed) or "pixels".
+    """
+
+    reads: str
+
+    def forward(self, images: Features | Pixels) -> Encoded:
+        raise NotImplementedError
+
+
+class TextTower(nn.Module):
+    """Texts to embeddings."""
+
+    def tokens(self, texts: list[str]) -> Tokens:
+        """Texts as this tower reads them."""
+        raise NotImplementedError
+
+    def forward(self, tokens: Tokens) -> Encoded:
+        raise NotImplementedError

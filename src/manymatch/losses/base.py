@@ -1,0 +1,87 @@
+"""What a loss sees, and the named sum that training minimises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..embeddings import Encoded
+from ..errors import DataError
+
+__all__ = ["Objective", "Regulariser", "ScoreLoss", "Scores", "require_positives"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A batch's similarities in both directions: `i2t (i, c)`, `t2i (c, i)`, higher is closer.
+
+    One matrix and its transpose when the similarity is symmetric.
+    """
+
+    i2t: Tensor
+    t2i: Tensor
+
+    @classmethod
+    def of(cls, i2t: Tensor, t2i: Tensor | None = None) -> Scores:
+        return cls(i2t, i2t.T if t2i is None else t2i)
+
+
+class ScoreLoss(nn.Module):
+    """A term `(scores, matches (i, c) bool) -> scalar`. Raises DataError when a batch has no match at all."""
+
+    def forward(self, scores: Scores, matches: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def advance(self, step: int, steps: int) -> None:
+        """Told before every step which of how many it is; terms with a warm-up read it."""
+
+
+class Regulariser(nn.Module):
+    """A term `(images: Encoded, texts: Encoded) -> scalar`."""
+
+    def forward(self, images: Encoded, texts: Encoded) -> Tensor:
+        raise NotImplementedError
+
+
+def require_positives(matches: Tensor) -> None:
+    """Raises DataError unless every direction has something to learn: at least one match in the batch."""
+    if not bool(matches.any()):
+        raise DataError(f"loss: no match among {tuple(matches.shape)} pairs of the batch, expected at least one")
+
+
+class Objective(nn.Module):
+    """The named, weighted sum of score losses and regularisers.
+
+    Args:
+        terms: name -> (weight, term).
+    """
+
+    def __init__(self, terms: Mapping[str, tuple[float, ScoreLoss | Regulariser]]) -> None:
+        super().__init__()
+        self.weights = {name: float(weight) for name, (weight, _) in terms.items() if weight}
+        self.terms = nn.ModuleDict({name: term for name, (weight, term) in terms.items() if weight})
+
+    def forward(self, scores: Scores, matches: Tensor, images: Encoded, texts: Encoded) -> dict[str, Tensor]:
+        """Each term by name, unweighted, and their weighted sum as `loss`."""
+        out: dict[str, Tensor] = {}
+        for name, term in self.terms.items():
+            out[name] = term(scores, matches) if isinstance(term, ScoreLoss) else term(images, texts)
+        out["loss"] = sum((self.weights[name] * value for name, value in out.items()), scores.i2t.new_zeros(()))
+        return out
+
+    def of_scores(self, scores: Scores, matches: Tensor) -> dict[str, Tensor]:
+        """The score losses alone, by name, unweighted: what a relation's further pairs are measured by."""
+        return {n: term(scores, matches) for n, term in self.terms.items() if isinstance(term, ScoreLoss)}
+
+    def advance(self, step: int, steps: int) -> None:
+        """Pass the position in the run on to every term that asks for it."""
+        for term in self.terms.values():
+            if isinstance(term, ScoreLoss):
+                term.advance(step, steps)
+
+    def describe(self) -> dict[str, Any]:
+        """Term name -> weight."""
+        return dict(self.weights)

@@ -1,0 +1,51 @@
+"""What a relation is: a module across the items of a batch that exists only while training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from ..embeddings import Embedding, Encoded
+
+__all__ = ["Related", "Relation"]
+
+
+@dataclass(frozen=True)
+class Related:
+    """What a relation adds to a step.
+
+    Attributes:
+        pairs: (name, images (i), texts (c)): embeddings to score besides the batch's own, with the same similarity and
+            the same score losses and against the same matches.
+        penalties: name -> (weight, scalar).
+    """
+
+    pairs: Sequence[tuple[str, Embedding, Embedding]] = ()
+    penalties: Mapping[str, tuple[float, Tensor]] = field(default_factory=dict)
+
+
+class Relation(nn.Module):
+    """Base of all relations. Nothing of it is needed, nor stored with what is needed, to search.
+
+    Attributes:
+        start: share of the run's steps before it acts.
+        acted: steps in which it acted so far; a run in which it never did says so.
+    """
+
+    def __init__(self, start: float = 0.0) -> None:
+        super().__init__()
+        self.start, self.acted, self._progress = start, 0, 0.0
+
+    def advance(self, step: int, steps: int) -> None:
+        """Told before every step which of how many it is."""
+        self._progress = step / max(steps, 1)
+
+    def active(self) -> bool:
+        """Whether it acts in the step at hand."""
+        return self._progress >= self.start
+
+    def forward(self, images: Encoded, texts: Encoded, matches: Tensor) -> Related:
+        """Enhanced embeddings and penalties of a batch of i images and c texts with matches (i, c) bool."""
+        raise NotImplementedError

@@ -1,0 +1,106 @@
+"""Every loss term, found by its file: what any of them must keep."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+import pytest
+import torch
+from torch.nn import functional
+
+import manymatch.losses as room
+from manymatch.embeddings import Encoded, Sets
+from manymatch.errors import DataError
+from manymatch.losses import Objective, Regulariser, ScoreLoss, Scores
+
+
+def found(base: type) -> list[type]:
+    out = []
+    for module in iter_modules(room.__path__):
+        values = vars(import_module(f"manymatch.losses.{module.name}")).values()
+        out += [v for v in values if isinstance(v, type) and issubclass(v, base) and v.__module__.endswith(module.name)]
+    return [c for c in out if c is not base]
+
+
+SCORE_LOSSES = pytest.mark.parametrize("loss", found(ScoreLoss), ids=lambda c: c.__name__)
+REGULARISERS = pytest.mark.parametrize("term", found(Regulariser), ids=lambda c: c.__name__)
+
+
+def example(seed: int = 0, images: int = 4, each: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    scores = torch.rand(images, images * each, generator=draw, dtype=torch.float64)
+    matches = torch.arange(images)[:, None] == torch.arange(images * each)[None] // each
+    return scores, matches
+
+
+@SCORE_LOSSES
+@pytest.mark.parametrize("seed", range(5))
+def test_a_lower_negative_never_raises_it(loss: type[ScoreLoss], seed: int) -> None:
+    term, (scores, matches) = loss().double(), example(seed)
+    before = float(term(Scores.of(scores), matches).detach())
+    rows, columns = (~matches).nonzero(as_tuple=True)
+    for n in range(0, len(rows), 5):
+        lower = scores.clone()
+        lower[rows[n], columns[n]] -= 0.3
+        assert float(term(Scores.of(lower), matches).detach()) <= before + 1e-12
+
+
+@SCORE_LOSSES
+def test_order_of_the_batch_does_not_matter(loss: type[ScoreLoss]) -> None:
+    term, (scores, matches) = loss().double(), example()
+    rows, columns = torch.randperm(4), torch.randperm(12)
+    torch.testing.assert_close(
+        term(Scores.of(scores), matches), term(Scores.of(scores[rows][:, columns]), matches[rows][:, columns])
+    )
+
+
+@SCORE_LOSSES
+def test_gradient(loss: type[ScoreLoss]) -> None:
+    term, (scores, matches) = loss().double(), example(3)
+    scores = (scores + matches * 0.05).requires_grad_()
+    assert torch.autograd.gradcheck(lambda s: term(Scores.of(s), matches), (scores,), eps=1e-7, atol=1e-4)
+
+
+@SCORE_LOSSES
+def test_no_positives_raises(loss: type[ScoreLoss]) -> None:
+    scores, matches = example()
+    with pytest.raises(DataError, match="no match among"):
+        loss().double()(Scores.of(scores), torch.zeros_like(matches))
+
+
+@SCORE_LOSSES
+def test_siblings_are_never_negatives(loss: type[ScoreLoss]) -> None:
+    scores, matches = example()
+    scores = scores.requires_grad_()
+    loss().double()(Scores.of(scores), matches).backward()
+    assert scores.grad is not None and (scores.grad[matches] <= 0).all()
+
+
+def encoded(n: int, k: int, d: int, seed: int) -> Encoded:
+    draw = torch.Generator().manual_seed(seed)
+    elements = functional.normalize(torch.randn(n, k, d, generator=draw, dtype=torch.float64), dim=-1)
+    residual = torch.randn(n, k, d, generator=draw, dtype=torch.float64)
+    return Encoded(Sets(elements), tensors={"residual": residual})
+
+
+@REGULARISERS
+def test_regularisers_are_finite_symmetric_and_order_free(term: type[Regulariser]) -> None:
+    images, texts = encoded(5, 3, 6, 0), encoded(7, 3, 6, 1)
+    value = term()(images, texts)
+    assert value.ndim == 0 and torch.isfinite(value) and value >= -1e-9
+    torch.testing.assert_close(value, term()(texts, images))
+    order = torch.randperm(5)
+    shuffled = Encoded(images.embedding[order], tensors={"residual": images.tensor("residual")[order]})
+    torch.testing.assert_close(value, term()(shuffled, texts))
+
+
+def test_objective_names_weighs_and_sums() -> None:
+    from manymatch.losses import MMD, Diversity, Triplet
+
+    objective = Objective({"triplet": (1.0, Triplet()), "mmd": (0.5, MMD()), "none": (0.0, Diversity())})
+    images, texts = encoded(4, 2, 6, 0), encoded(12, 2, 6, 1)
+    scores, matches = example()
+    terms = objective(Scores.of(scores), matches, images, texts)
+    assert set(terms) == {"triplet", "mmd", "loss"}
+    torch.testing.assert_close(terms["loss"], terms["triplet"] + 0.5 * terms["mmd"])

@@ -1,0 +1,136 @@
+"""Towers: an item's embedding depends on the item alone, and input that does not fit is refused in words."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from manymatch.data.features import Features, Pixels
+from manymatch.data.pairs import Pairs
+from manymatch.data.text import MASK, PAD, Tokens, Vocabulary
+from manymatch.encoders import BiGRUTower, FeatureTower, ImageInput, PixelTower, PointHead, Standardise, TextInput
+from manymatch.encoders.texts import drop_words
+from manymatch.errors import DataError, UnknownName
+
+WORDS = Vocabulary(tuple("abcdefghij"))
+
+
+def text_tower(**settings: object) -> BiGRUTower:
+    torch.manual_seed(0)
+    return BiGRUTower(TextInput("bigru", WORDS), PointHead(), dim=8, word_dim=6, **settings).eval()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("pooling", ["last", "max_mean"])
+def test_a_text_is_the_same_alone_and_in_any_batch(pooling: str) -> None:
+    tower = text_tower(pooling=pooling)
+    texts = ["a b", "c d e f g h", "a", "nothing known here"]
+    together = tower(tower.tokens(texts)).embedding
+    for n, text in enumerate(texts):
+        alone = tower(tower.tokens([text])).embedding
+        torch.testing.assert_close(alone.tensors()["vectors"][0], together.tensors()["vectors"][n], rtol=0, atol=1e-5)
+
+
+def test_word_fragments_keep_the_word_table_width() -> None:
+    with pytest.raises(UnknownName, match="text fragments"):
+        text_tower(fragments="letters")
+
+
+@given(p=st.floats(0.0, 1.0), n=st.integers(1, 6), w=st.integers(1, 9), seed=st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_dropped_words_leave_a_text(p: float, n: int, w: int, seed: int) -> None:
+    torch.manual_seed(seed)
+    lengths = torch.randint(1, w + 1, (n,))
+    ids = torch.randint(MASK + 1, 13, (n, w)).masked_fill(torch.arange(w) >= lengths[:, None], PAD)
+    out, left = drop_words(ids, lengths, p, 13)
+    assert ((left >= 1) & (left <= lengths)).all()
+    assert ((out != PAD) == (torch.arange(w) < left[:, None])).all(), "survivors are packed to the front"
+    if p == 0.0:
+        assert torch.equal(out, ids)
+
+
+def feature_tower(**settings: object) -> FeatureTower:
+    torch.manual_seed(0)
+    inputs = ImageInput("features", fragments=3, fragment_width=4, pooled_width=5)
+    return FeatureTower(inputs, PointHead(), dim=8, hidden=6, **settings).eval()  # type: ignore[arg-type]
+
+
+def some_features(n: int = 4) -> Features:
+    draw = np.random.default_rng(0)
+    return Features(draw.normal(size=(n, 3, 4)).astype(np.float32), pooled=draw.random((n, 5)).astype(np.float32))
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+@pytest.mark.parametrize("pooling", ["max", "max_mean"])
+def test_padding_never_changes_an_image(norm: str, pooling: str) -> None:
+    tower, features = feature_tower(norm=norm, pooling=pooling), some_features()
+    longer = np.concatenate([features.vectors, np.full((4, 2, 4), 9.0, np.float32)], axis=1)  # type: ignore[list-item]
+    padded = Features(longer, lengths=np.full(4, 3), pooled=features.pooled)
+    torch.testing.assert_close(
+        tower(features).embedding.tensors()["vectors"], tower(padded).embedding.tensors()["vectors"], rtol=0, atol=1e-5
+    )
+
+
+def test_region_drop_leaves_a_region() -> None:
+    tower = feature_tower(drop=1.0).train()
+    assert torch.isfinite(tower(some_features()).embedding.tensors()["vectors"]).all()
+
+
+def test_missing_halves_are_named() -> None:
+    tower, features = feature_tower(), some_features()
+    with pytest.raises(DataError, match="give --pooled FILE"):
+        tower(Features(features.vectors))
+    with pytest.raises(DataError, match="give --features FILE"):
+        tower(Features(None, pooled=features.pooled))
+    with pytest.raises(DataError, match="has no backbone to look at a picture"):
+        tower(Pixels(np.zeros((1, 3, 8, 8), np.float32)))
+
+
+@given(seed=st.integers(0, 99), positive=st.booleans())
+@settings(max_examples=20, deadline=None)
+def test_standardise_fits_what_it_streams(seed: int, positive: bool) -> None:
+    draw = np.random.default_rng(seed)
+    values = (draw.gamma(2.0, size=(60, 3)) if positive else draw.normal(3.0, 2.0, (60, 3))).astype(np.float32)
+    whole, blocks = Standardise(3), Standardise(3)
+    whole.fit(lambda: [values])
+    blocks.fit(lambda: np.array_split(values, 7))
+    torch.testing.assert_close(whole(torch.from_numpy(values)), blocks(torch.from_numpy(values)), rtol=1e-4, atol=1e-5)
+    out = whole(torch.from_numpy(values))
+    assert bool(whole.root) == bool((values >= 0).all())
+    assert out.mean(0).abs().max() < 0.05 and out.abs().max() <= 6.0
+
+
+def test_standardise_without_rows() -> None:
+    with pytest.raises(DataError, match="no training row"):
+        Standardise(3).fit(lambda: [])
+
+
+def test_pixel_tower_scales_any_picture(world: Pairs) -> None:
+    torch.manual_seed(0)
+    tower = PixelTower(ImageInput("cnn", size=32), PointHead(), dim=16).eval()
+    pixels = tower.prepare([world.images[0], world.images[1].resize((50, 20))])
+    assert pixels.array.shape == (2, 3, 32, 32) and np.abs(pixels.array).max() <= 1.0
+    both = tower(pixels).embedding.tensors()["vectors"]
+    torch.testing.assert_close(tower(pixels[:1]).embedding.tensors()["vectors"], both[:1], rtol=0, atol=1e-5)
+    with pytest.raises(DataError, match="reads pixels"):
+        tower(some_features())
+
+
+def test_shift_keeps_the_picture_while_training(world: Pairs) -> None:
+    from manymatch.encoders.images import _shifted
+
+    pixels = torch.from_numpy(
+        PixelTower(ImageInput("cnn", size=32), PointHead(), dim=16).prepare([world.images[0]]).array
+    )
+    torch.manual_seed(0)
+    moved = _shifted(pixels, 2)
+    assert moved.shape == pixels.shape
+    shifts = [torch.roll(pixels, (-a, -b), (2, 3))[..., 4:-4, 4:-4] for a in range(-2, 3) for b in range(-2, 3)]
+    assert any(torch.equal(moved[..., 4:-4, 4:-4], s) for s in shifts)
+
+
+def test_tokens_hold_a_text_even_when_nothing_is_known() -> None:
+    tokens = WORDS.encode(["zzz", ""])
+    assert isinstance(tokens, Tokens) and tokens.lengths.tolist() == [1, 1]

@@ -1,0 +1,270 @@
+"""The model a method builds: two towers, a similarity, and while training an objective and a relation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ..data.features import Features, Pixels
+from ..data.pairs import Images, Pairs
+from ..data.pictures import FolderPictures
+from ..data.text import Tokens, texts_of
+from ..embeddings import Embedding, Encoded
+from ..encoders import ImageInput, ImageTower, TextInput, TextTower
+from ..encoders.images import FeatureTower, PixelTower
+from ..encoders.linear import LinearFeatures
+from ..errors import CheckpointError, DataError
+from ..losses import Objective, Scores
+from ..relations import Relation
+from ..similarity import Similarity
+from .base import Method
+
+__all__ = ["Batch", "Model"]
+
+_TRAINING_ONLY = ("objective_terms.", "relation.")
+
+Progress = Callable[[int], object] | None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a training step sees: n_i images, n_c texts, and which match (i, c) bool."""
+
+    images: Features | Pixels
+    texts: Tokens
+    matches: Tensor
+
+
+class Model(nn.Module):
+    """Two towers and the similarity they were trained with. Made by `Method.build` or `load`.
+
+    Attributes:
+        method: the resolved method, every number of it.
+        image_input, text_input: what the towers read.
+        images, texts: the towers.
+        similarity: scores (q, g), the one that trains, evaluates, indexes and searches.
+        objective_terms, relation: training only; not needed, nor stored with what is needed, to search.
+        notes: what training recorded, written into the run.
+    """
+
+    def __init__(self, method: Method, image_input: ImageInput, text_input: TextInput) -> None:
+        super().__init__()
+        self.method, self.input_of_images, self.input_of_texts = method, image_input, text_input
+        self.images: ImageTower = method.image_tower(image_input)
+        self.texts: TextTower = method.text_tower(text_input)
+        self.similarity: Similarity = method.similarity()
+        self.objective_terms: Objective = Objective({}) if method.fitted else method.objective_terms()
+        self.relation: Relation | None = None if method.fitted else method.relation()
+        self.notes: dict[str, Any] = {}
+
+    @classmethod
+    def fresh(cls, method: Method, pairs: Pairs, image_tower: str | None, text_tower: str | None, seed: int) -> Model:
+        """Seeded starting weights, with vocabulary and feature statistics of these training pairs."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = cls(method, *method.inputs(pairs, image_tower, text_tower))
+        if isinstance(model.images, FeatureTower | LinearFeatures):
+            model.images.fit_input(pairs.images)
+        return model
+
+    @property
+    def name(self) -> str:
+        """The method's name."""
+        return self.method.name
+
+    @property
+    def image_input(self) -> str:
+        """What the image tower reads: "features" or "pixels"."""
+        return self.images.reads
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    # ---- encoding
+
+    def prepare_images(self, images: Any) -> Features | Pixels:
+        """Anything that can be encoded, as the tower reads it.
+
+        Args:
+            images: `Images` (pairs.images), `Features`, `Pixels`, or a list of paths or PIL images.
+
+        Raises:
+            DataError: something else, or not what this run's tower reads.
+        """
+        if isinstance(images, Features | Pixels):
+            return images
+        if isinstance(images, Images) and self.image_input == "features":
+            return images.read_features()
+        if isinstance(images, str | Path | Image.Image):
+            images = [images]
+        if not isinstance(self.images, PixelTower):
+            raise DataError(
+                "this run reads precomputed features and has no backbone to look at a picture; "
+                "give Features, or search with like=ID"
+            )
+        pictures = images.decode() if isinstance(images, Images) else [_open(i, n) for n, i in enumerate(images)]
+        return self.images.prepare(pictures)
+
+    def encode_images(self, images: Any, *, batch_size: int = 256, progress: Progress = None) -> Embedding:
+        """Embeddings of n images, on the CPU, without gradients.
+
+        Args:
+            images: as `prepare_images`.
+            batch_size: images at a time; it changes no embedding beyond rounding.
+            progress: told how many images were done after each batch.
+        """
+        return self._encode(images, len(images), batch_size, progress, lambda x: self.images(self.prepare_images(x)))
+
+    def encode_texts(self, texts: Any, *, batch_size: int = 256, progress: Progress = None) -> Embedding:
+        """Embeddings of n texts, on the CPU, without gradients; consecutive chunks of `batch_size`."""
+        words = texts_of(texts)
+        return self._encode(words, len(words), batch_size, progress, lambda x: self.texts(self.texts.tokens(x)))
+
+    def _encode(
+        self, items: Any, count: int, size: int, progress: Progress, encode: Callable[[Any], Encoded]
+    ) -> Embedding:
+        if size < 1:
+            raise DataError(f"batch_size {size}, expected at least 1")
+        if count == 0:
+            raise DataError("nothing to encode: found an empty list, expected at least one item")
+        was_training, parts = self.training, []
+        self.eval()
+        try:
+            with torch.inference_mode():
+                for start in range(0, count, size):
+                    parts.append(encode(items[start : start + size]).embedding.to("cpu", torch.float32))
+                    if progress is not None:
+                        progress(len(parts[-1]))
+        finally:
+            self.train(was_training)
+        return type(parts[0]).concat(parts)
+
+    # ---- training
+
+    def batch(self, pairs: Pairs, image_rows: Any, caption_rows: Any, matches: np.ndarray[Any, Any]) -> Batch:
+        """The batch of these rows of the training pairs, read from disk now."""
+        images = self.prepare_images(pairs.images.take(image_rows))
+        captions = pairs.captions
+        tokens = self.texts.tokens([captions[int(c)] for c in caption_rows])
+        return Batch(images, tokens, torch.from_numpy(matches))
+
+    def training_step(self, batch: Batch, draws: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Forward through towers, similarity and objective: each named term, and `loss`.
+
+        Args:
+            batch: images, texts and matches.
+            draws: recorded random numbers by name, for methods that draw (negatives, noise); none of today's do.
+
+        Raises:
+            DataError: draws the method does not know, or a batch without any match.
+        """
+        if draws:
+            raise DataError(f"{self.name} draws nothing while training, found draws {sorted(draws)}; give none")
+        images, texts = self.images(batch.images), self.texts(batch.texts)
+        # Towers may run in bfloat16; a similarity divided by a temperature of 0.05 must not.
+        with torch.autocast(self.device.type, enabled=False):
+            images, texts = images.float(), texts.float()
+            matches = batch.matches.to(self.device)
+            terms = self.objective_terms(self._scores(images.embedding, texts.embedding), matches, images, texts)
+            if self.relation is not None and self.relation.active():
+                self._relate(self.relation, images, texts, matches, terms)
+            return terms
+
+    def advance(self, step: int, steps: int) -> None:
+        """Tell objective and relation, before a step, which of how many it is."""
+        self.objective_terms.advance(step, steps)
+        if self.relation is not None:
+            self.relation.advance(step, steps)
+
+    def _scores(self, images: Embedding, texts: Embedding) -> Scores:
+        i2t = self.similarity(images, texts)
+        return Scores.of(i2t, None if self.similarity.symmetric else self.similarity(texts, images))
+
+    def _relate(
+        self, relation: Relation, images: Encoded, texts: Encoded, matches: Tensor, terms: dict[str, Tensor]
+    ) -> None:
+        """Add what the relation says to the terms: further pairs by the same losses, and its own penalties."""
+        related = relation(images, texts, matches)
+        relation.acted += 1
+        for name, further_images, further_texts in related.pairs:
+            for term, value in self.objective_terms.of_scores(
+                self._scores(further_images, further_texts), matches
+            ).items():
+                terms[f"{name} {term}"] = value
+                terms["loss"] = terms["loss"] + self.objective_terms.weights[term] * value
+        for name, (weight, value) in related.penalties.items():
+            terms[name] = value
+            terms["loss"] = terms["loss"] + weight * value
+
+    # ---- identity
+
+    def describe(self) -> dict[str, Any]:
+        """All but the weights, as JSON: what `from_description` builds the model from."""
+        return {
+            "method": self.name,
+            "fields": asdict(self.method),
+            "images": self.input_of_images.to_json(),
+            "texts": self.input_of_texts.to_json(),
+        }
+
+    @classmethod
+    def from_description(cls, value: Mapping[str, Any]) -> Model:
+        """The model of `describe`, with untrained weights. Raises UnknownName, CheckpointError."""
+        from . import method_class
+
+        try:
+            method = method_class(value["method"])(**value["fields"])
+            return cls(method, ImageInput(**value["images"]), TextInput.from_json(value["texts"]))
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"run description: {error}; it was written by another version") from None
+
+    def search_state(self) -> dict[str, Tensor]:
+        """The weights that searching needs: towers and similarity."""
+        return {k: v for k, v in self.state_dict().items() if not k.startswith(_TRAINING_ONLY)}
+
+    def load_search_state(self, state: Mapping[str, Tensor]) -> None:
+        """Strict in both directions. Raises CheckpointError naming the first key that is missing or too many."""
+        mine = self.search_state()
+        odd = sorted(set(mine) ^ set(state))
+        if odd:
+            where = "missing from" if odd[0] in mine else "unknown in"
+            raise CheckpointError(
+                f"weights: {odd[0]!r} is {where} the run ({len(odd)} differ); the file is of another model"
+            )
+        for key, value in state.items():
+            if mine[key].shape != value.shape:
+                raise CheckpointError(
+                    f"weights: {key!r} has shape {tuple(value.shape)}, expected {tuple(mine[key].shape)}"
+                )
+        self.load_state_dict({**self.state_dict(), **state})
+
+    def fingerprint(self) -> str:
+        """SHA-256 of description and search weights, hex: equal fingerprints give equal embeddings and scores."""
+        digest = hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode())
+        for key, value in sorted(self.search_state().items()):
+            digest.update(key.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def parameter_count(self) -> int:
+        """Numbers that train, of towers and similarity."""
+        return sum(p.numel() for n, p in self.named_parameters() if not n.startswith(_TRAINING_ONLY))
+
+
+def _open(image: str | Path | Image.Image, place: int) -> Image.Image:
+    if isinstance(image, Image.Image):
+        return image
+    if not isinstance(image, str | Path):
+        raise DataError(f"images[{place}]: found {type(image).__name__}, expected a path or a PIL image")
+    path = Path(image)
+    return FolderPictures(path.parent).open(path.name)

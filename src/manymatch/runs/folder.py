@@ -1,0 +1,99 @@
+"""The run folder: `run.json` (all but numbers), `model.safetensors` (what search needs), `training/`, `metrics.jsonl`.
+
+Weights are written before `run.json`, so a `run.json` that is there has weights beside it. No pickle anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from .. import __version__
+from ..data.writing import whole_file, write_json
+from ..errors import CheckpointError
+from ..methods import Model
+
+__all__ = ["FORMAT", "load", "read_run", "save_search", "save_tensors"]
+
+FORMAT = 1
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """A safetensors file, whole or not at all."""
+    with whole_file(path) as temporary:
+        flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(flat, temporary, metadata=dict(metadata or {}))
+
+
+def save_search(model: Model, folder: str | Path, extra: Mapping[str, Any] | None = None) -> None:
+    """Write what searching needs: `model.safetensors`, then `run.json`.
+
+    Args:
+        model: its towers and similarity are written, its objective is not.
+        folder: made if missing; an earlier run's two files are replaced.
+        extra: further entries of `run.json` (data, config, what training noted).
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_tensors(folder / "model.safetensors", model.search_state())
+    write_json(
+        folder / "run.json",
+        {
+            "format": FORMAT,
+            **model.describe(),
+            "versions": {"manymatch": __version__, "torch": torch.__version__, "python": platform.python_version()},
+            "notes": model.notes,
+            **(extra or {}),
+        },
+    )
+
+
+def read_run(folder: str | Path) -> dict[str, Any]:
+    """`run.json` of a run folder.
+
+    Raises:
+        CheckpointError: no such folder, no complete run in it, or another format.
+    """
+    folder = Path(folder)
+    path = folder / "run.json"
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"run: no such folder {str(folder)!r}; train one with: manymatch train METHOD DATA --out RUN"
+        )
+    if not path.is_file():
+        began = (folder / "training" / "state.safetensors").is_file()
+        hint = "its training stopped before the first validation; go on with --resume" if began else "expected a run"
+        raise CheckpointError(f"run: no run.json in {str(folder)!r}; {hint}")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"run: {str(path)!r} is not JSON ({error}); the folder is damaged") from None
+    found = value.get("format") if isinstance(value, dict) else None
+    if found != FORMAT:
+        raise CheckpointError(f"run: {str(path)!r} has format {found!r}, expected {FORMAT}; train again or update")
+    return dict(value)
+
+
+def load(folder: str | Path) -> Model:
+    """The trained model of a run folder (or of an index's `run/`), ready to encode and score.
+
+    Raises:
+        CheckpointError: no run there, another format, or weights that do not fit.
+    """
+    folder = Path(folder)
+    value = read_run(folder)
+    model = Model.from_description(value)
+    path = folder / "model.safetensors"
+    try:
+        model.load_search_state(load_file(path))
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"run: {str(path)!r} cannot be read ({error}); the folder is damaged") from None
+    model.notes = dict(value.get("notes", {}))
+    return model.eval()

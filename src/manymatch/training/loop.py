@@ -1,0 +1,345 @@
+"""One plain loop, driven by the recipe. Everything random is a function of (seed, step), so resuming is exact."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from ..data.batches import Rows
+from ..data.check import readable
+from ..data.pairs import Pairs
+from ..errors import CheckpointError, DataError
+from ..evaluation import evaluate
+from ..methods import Batch, Model
+from ..runs import load, save_search
+from .config import Plan, TrainConfig
+from .machine import device_of, interruptible, precision_of
+from .memory import keep_freed_memory
+from .state import RunningAverage, make_optimiser, read_state, write_state
+
+__all__ = ["train"]
+
+Say = Callable[[str], None]
+
+
+def _print(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def train(
+    model: Model,
+    pairs: Pairs,
+    *,
+    validate: Pairs | None = None,
+    out: str | Path,
+    config: TrainConfig | None = None,
+    resume: bool = False,
+    say: Say | None = _print,
+) -> Model:
+    """Train (or fit in closed form) on `pairs`, keep the best by RSUM on `validate`, write the run folder.
+
+    Args:
+        model: from `method.build(pairs, ...)`.
+        pairs: the training split.
+        validate: pairs for choosing the best epoch; without them the last weights are kept.
+        out: the run folder; must not hold a run unless `resume`.
+        config: what to change about the method's recipe.
+        resume: go on from the last save in `out`; starts a new run, and says so, when there is none.
+        say: told every line worth reading; None is silent (no progress bar either).
+
+    Returns:
+        The best model, as `load(out)` would give it.
+
+    Raises:
+        CheckpointError: a run is there already, or the state to resume is of another model or data.
+        DataError: nothing to train on, or a loss that is not finite.
+        KeyboardInterrupt: after an interrupt, once the state is saved.
+    """
+    config = config or TrainConfig()
+    keep_freed_memory()
+    out = Path(out)
+    tell: Say = say or (lambda line: None)
+    if (out / "run.json").is_file() and not resume:
+        raise CheckpointError(f"train: {str(out)!r} holds a run already; go on with --resume or choose another --out")
+    if model.image_input == "pixels":
+        pairs = _readable(pairs, tell)
+    out.mkdir(parents=True, exist_ok=True)
+    facts = {"data": _fingerprint(pairs), "config": asdict(config)}
+    if model.method.fitted:
+        return _fit(model, pairs, validate, out, facts, tell)
+    return _Run(model, pairs, validate, out, config, facts, tell, bar=say is not None).go(resume)
+
+
+def _readable(pairs: Pairs, tell: Say) -> Pairs:
+    kept = readable(pairs)
+    if len(kept) < len(pairs):
+        tell(f"{len(pairs) - len(kept)} pictures cannot be read and are left out; the first: {kept.problems[-1]}")
+    return kept
+
+
+def _fit(model: Model, pairs: Pairs, validate: Pairs | None, out: Path, facts: dict[str, Any], tell: Say) -> Model:
+    began = time.perf_counter()
+    model.notes = {"fit": model.method.fit(model, pairs, tell), "seconds": 0.0}
+    model.notes["seconds"] = round(time.perf_counter() - began, 1)
+    if validate is not None:
+        found = _measure(model, validate)
+        model.notes["validation"] = found
+        tell(f"fitted in {model.notes['seconds']:.0f} s, validation RSUM {found['RSUM']:.1f}")
+    save_search(model, out, {**facts, "finished": True})
+    _append(out / "metrics.jsonl", {"fitted": True, **model.notes.get("validation", {})})
+    return load(out)
+
+
+def _fingerprint(pairs: Pairs) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    for item in pairs.items:
+        digest.update(json.dumps([item.id, *item.captions]).encode())
+    return {"name": pairs.name, "images": len(pairs), "captions": len(pairs.captions), "sha256": digest.hexdigest()}
+
+
+def _measure(model: Model, validate: Pairs) -> dict[str, float]:
+    """RSUM, R@K both ways, and the log circular variance of sets."""
+    out: dict[str, float] = {}
+    for row in evaluate(model, validate, protocol="own").rows:
+        if row["metric"] == "RSUM":
+            out["RSUM"] = row["value"]
+        elif row["metric"] == "log circular variance" or row["metric"].startswith("R@"):
+            out[f"{row['direction']} {row['metric']}"] = row["value"]
+    return out
+
+
+def _append(path: Path, row: dict[str, Any]) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def _trim(path: Path, steps: int) -> None:
+    """Leave out the lines an interrupted run wrote after its last save: they will be written again."""
+    if path.is_file():
+        rows = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+        path.write_text("".join(f"{r}\n" for r in rows if json.loads(r).get("step", 0) <= steps), encoding="utf-8")
+
+
+class _Run:
+    """A trained run: its plan, its state, and where it is written."""
+
+    def __init__(
+        self,
+        model: Model,
+        pairs: Pairs,
+        validate: Pairs | None,
+        out: Path,
+        config: TrainConfig,
+        facts: dict[str, Any],
+        tell: Say,
+        *,
+        bar: bool,
+    ) -> None:
+        self.model, self.pairs, self.validate, self.out = model, pairs, validate, out
+        self.config, self.facts, self.tell, self.bar = config, facts, tell, bar
+        self.device = device_of(config)
+        self.precision = precision_of(config, self.device)
+        model.to(self.device)
+        self.sampler = model.method.sampler()
+        recipe = config.recipe(model.method)
+        self.plan = Plan(recipe, self.sampler.steps(pairs))
+        factors = {n: dict(recipe.groups).get(self.plan.group_of(n), 1.0) for n, _ in model.named_parameters()}
+        self.optimiser = make_optimiser(model, recipe.lr, recipe.weight_decay, recipe.betas, factors)
+        self.average = RunningAverage(model) if recipe.average else None
+        self.best: dict[str, Any] = {}
+        self.seconds = 0.0
+
+    # ---- the loop
+
+    def go(self, resume: bool) -> Model:
+        start = self._restore(resume)
+        self._announce()
+        self._clock = self._saved = time.perf_counter()
+        terms: dict[str, float] = {}
+        with interruptible() as stop, self._progress(start) as bar:
+            for step, batch in self._batches(start):
+                terms = self._step(step, batch)
+                bar.set_postfix({k: f"{v:.3f}" for k, v in terms.items()}, refresh=False)
+                bar.update()
+                done = step + 1
+                if done % self.plan.epoch_steps == 0:
+                    self._epoch_end(done, terms)
+                elif stop.is_set() or time.perf_counter() - self._saved > 60 * self.config.save_minutes:
+                    self._save(done)
+                if stop.is_set() and done < self.plan.steps:
+                    self.tell(
+                        f"stopped at step {done} of {self.plan.steps}, saved; go on with: --resume (same command)"
+                    )
+                    raise KeyboardInterrupt
+        return self._finish()
+
+    def _batches(self, start: int) -> Iterator[tuple[int, Batch]]:
+        """Batches from step `start` on, the next one read from disk while this one is computed."""
+
+        def rows() -> Iterator[tuple[int, Rows]]:
+            for epoch in range(start // self.plan.epoch_steps, self.plan.recipe.epochs):
+                first = epoch * self.plan.epoch_steps
+                for n, chosen in enumerate(self.sampler.epoch(self.pairs, seed=self.config.seed, epoch=epoch)):
+                    if first + n >= start:
+                        yield first + n, chosen
+
+        def read(chosen: Rows) -> Batch:
+            return self.model.batch(self.pairs, chosen.images, chosen.captions, chosen.matches)
+
+        with ThreadPoolExecutor(1) as pool:
+            ahead = None
+            for step, chosen in rows():
+                coming = (step, pool.submit(read, chosen))
+                if ahead is not None:
+                    yield ahead[0], ahead[1].result()
+                ahead = coming
+            if ahead is not None:
+                yield ahead[0], ahead[1].result()
+
+    def _step(self, step: int, batch: Batch) -> dict[str, float]:
+        torch.manual_seed(self.config.seed * 1_000_003 + step)
+        self.model.train()
+        self.model.advance(step, self.plan.steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["base"] * self.plan.rate(step)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            terms = self.model.training_step(batch)
+        loss = terms["loss"]
+        if not math.isfinite(float(loss.detach())):
+            raise DataError(
+                f"training: the loss is {float(loss.detach())} at step {step} "
+                f"({', '.join(f'{k} {float(v.detach()):.3g}' for k, v in terms.items())}); lower it with --set lr=..., "
+                "or look at the data with: manymatch check"
+            )
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.plan.recipe.clip:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.recipe.clip)
+        self.optimiser.step()
+        if self.average is not None:
+            self.average.update(self.model, self.plan.averaging(step))
+        return {name: float(value.detach()) for name, value in terms.items()}
+
+    # ---- the end of an epoch, and of the run
+
+    def _epoch_end(self, done: int, terms: dict[str, float]) -> None:
+        epoch = done // self.plan.epoch_steps
+        if self.average is not None:
+            self.average.swap(self.model)
+        try:
+            found = _measure(self.model, self.validate) if self.validate is not None else {}
+            row = {"step": done, "epoch": epoch, **terms, **found, "seconds": round(self._elapsed(), 1)}
+            _append(self.out / "metrics.jsonl", row)
+            better = not self.best or self.validate is None or found["RSUM"] > self.best["RSUM"]
+            if better:
+                self.best = {"epoch": epoch, **found}
+                self._note(done)
+                save_search(self.model, self.out, {**self.facts, "finished": False})
+        finally:
+            if self.average is not None:
+                self.average.swap(self.model)
+        self.tell(self._line(epoch, terms, found, better))
+        self._save(done)
+
+    def _line(self, epoch: int, terms: dict[str, float], found: dict[str, float], better: bool) -> str:
+        parts = [f"epoch {epoch}/{self.plan.recipe.epochs}", f"loss {terms['loss']:.3f}"]
+        if found:
+            parts.append(f"validation RSUM {found['RSUM']:.1f}{' (best)' if better else ''}")
+            health = [f"{v:.2f}" for k, v in found.items() if k.endswith("circular variance")]
+            parts += [f"log circular variance {' / '.join(health)}"] if health else []
+        return ", ".join([*parts, f"{self._elapsed():.0f} s"])
+
+    def _note(self, done: int) -> None:
+        self.model.notes = {
+            "objective": getattr(self.model.method, "objective", ""),
+            "terms": self.model.objective_terms.describe(),
+            "recipe": asdict(self.plan.recipe),
+            "relation acted": None if self.model.relation is None else self.model.relation.acted,
+            "precision": self.precision,
+            "best": self.best,
+            "steps": done,
+            "of_steps": self.plan.steps,
+            "seconds": round(self._elapsed(), 1),
+            "parameters": self.model.parameter_count(),
+        }
+
+    def _finish(self) -> Model:
+        self._note(self.plan.steps)
+        best = load(self.out)
+        best.notes = {**best.notes, **{k: self.model.notes[k] for k in ("steps", "seconds", "best")}}
+        save_search(best, self.out, {**self.facts, "finished": True})
+        if self.model.relation is not None and not self.model.relation.acted:
+            self.tell("the relation never acted: the run ended before its start; train longer or start it earlier")
+        self.tell(f"trained in {self._elapsed():.0f} s; best epoch {self.best['epoch']}; the run is in {self.out}")
+        return best
+
+    # ---- saving and going on
+
+    def _save(self, done: int) -> None:
+        facts = {"step": done, "best": self.best, "seconds": self._elapsed(), "identity": self._identity()}
+        facts["acted"] = 0 if self.model.relation is None else self.model.relation.acted
+        write_state(self.out / "training" / "state.safetensors", self.model, self.average, self.optimiser, facts)
+        self._saved = time.perf_counter()
+
+    def _restore(self, resume: bool) -> int:
+        path = self.out / "training" / "state.safetensors"
+        if not resume:
+            (self.out / "metrics.jsonl").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+            return 0
+        if not path.is_file():
+            self.tell(f"nothing to resume in {self.out}: starting a new run")
+            return 0
+        facts = read_state(path, self.model, self.average, self.optimiser)
+        if facts["identity"] != self._identity():
+            raise CheckpointError(
+                f"resume: {str(self.out)!r} was trained on other data or with other settings; give the same command "
+                "as before, or another --out"
+            )
+        self.best, self.seconds = facts["best"], float(facts["seconds"])
+        if self.model.relation is not None:
+            self.model.relation.acted = int(facts["acted"])
+        _trim(self.out / "metrics.jsonl", int(facts["step"]))
+        self.tell(f"resuming at step {facts['step']} of {self.plan.steps}")
+        return int(facts["step"])
+
+    def _identity(self) -> str:
+        """What must be equal for a resumed run to be the same run."""
+        config = {k: v for k, v in self.facts["config"].items() if k not in ("save_minutes", "device")}
+        told = json.dumps([self.model.describe(), self.facts["data"]["sha256"], config], sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()
+
+    def _elapsed(self) -> float:
+        return self.seconds + time.perf_counter() - self._clock
+
+    # ---- what the user sees
+
+    def _announce(self) -> None:
+        m, r = self.model, self.plan.recipe
+        terms = ", ".join(f"{k} x {w:g}" if w != 1 else k for k, w in m.objective_terms.describe().items())
+        self.tell(
+            f"{m.name}: {m.parameter_count() / 1e6:.1f} M parameters, {len(self.pairs):,} images, "
+            f"{len(self.pairs.captions):,} captions, {r.epochs} epochs of {self.plan.epoch_steps} steps, "
+            f"objective {terms}, {self.precision} on {self.device}"
+        )
+
+    def _progress(self, start: int) -> Any:
+        return tqdm(
+            total=self.plan.steps,
+            initial=start,
+            desc=self.model.name,
+            unit="step",
+            disable=not self.bar or not sys.stderr.isatty(),
+            leave=False,
+        )

@@ -1,0 +1,28 @@
+"""Keep freed memory inside the process while training on a CPU."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+__all__ = ["keep_freed_memory"]
+
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -2, -3, -8
+
+_LARGE = 2**25
+"""Bytes, the most glibc allows: what a step allocates lies below it, the tiles of a validation above."""
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc to keep what tensors free instead of giving it back to the kernel and faulting it in again.
+
+    Every step allocates and frees the same few hundred megabytes; the page faults cost up to a fifth of a step
+    (`bench/train_step.py`), and several times that beside another busy process. Returns False where there is no glibc.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    options = ((_ARENA_MAX, 1), (_MMAP_THRESHOLD, _LARGE), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 2**26))
+    return all(mallopt(option, value) for option, value in options)

@@ -1,0 +1,201 @@
+"""Every method, found by its file: builds, learns a small world, saves, loads and indexes to the same answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import manymatch as mm
+from manymatch.data.pairs import Pairs
+from manymatch.errors import CheckpointError, DataError, UnknownName
+from manymatch.methods import Model, method_class, methods
+from manymatch.training import TrainConfig, train
+
+EACH = pytest.mark.parametrize("name", methods())
+SMALL = {
+    "dim": 32,
+    "word_dim": 24,
+    "hidden": 16,
+    "dropout": 0.0,
+    "feature_dropout": 0.0,
+    "region_drop": 0.0,
+    "word_drop": 0.0,
+    "batch": 32,
+    "captions": 3,
+    "least_count": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def trained(featured: Pairs, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Model, Path]]:
+    """Each method trained once, on features, to remember 60 pictures."""
+    out = {}
+    few = featured.take(range(60))
+    for name in methods():
+        folder = tmp_path_factory.mktemp(name) / "run"
+        model = mm.method(name, **SMALL).build(few)
+        config = TrainConfig(epochs=25, lr=5e-3, precision="float32")
+        out[name] = train(model, few, validate=few, out=folder, config=config, say=None), folder
+    return out
+
+
+@EACH
+def test_it_learns_a_small_world(name: str, trained: dict[str, tuple[Model, Path]], featured: Pairs) -> None:
+    report = mm.evaluate(trained[name][0], featured.take(range(60)), protocol="own")
+    # Many toy captions are vague and fit several pictures, so 600 is out of reach; chance is about 55.
+    assert report.value("RSUM", "both") > 200
+
+
+@EACH
+def test_load_gives_equal_scores(name: str, trained: dict[str, tuple[Model, Path]], featured: Pairs) -> None:
+    model, folder = trained[name]
+    again = mm.load(folder)
+    test = featured.take(range(60, 80))
+    scores = [m.similarity(m.encode_texts(test.captions), m.encode_images(test.images)) for m in (model, again)]
+    assert torch.equal(scores[0], scores[1])
+    assert again.fingerprint() == model.fingerprint()
+
+
+@EACH
+def test_the_run_holds_no_training_part_that_search_needs(name: str, trained: dict[str, tuple[Model, Path]]) -> None:
+    folder = trained[name][1]
+    from safetensors import safe_open
+
+    with safe_open(folder / "model.safetensors", framework="pt") as file:
+        assert not [k for k in file.keys() if k.startswith(("objective", "relation"))]  # noqa: SIM118
+
+
+@EACH
+def test_batch_size_changes_no_embedding(name: str, trained: dict[str, tuple[Model, Path]], featured: Pairs) -> None:
+    model = trained[name][0]
+    test = featured.take(range(60, 75))
+    for encode, items in ((model.encode_images, test.images), (model.encode_texts, test.captions)):
+        one, many = encode(items, batch_size=1), encode(items, batch_size=64)
+        for key, value in one.tensors().items():
+            torch.testing.assert_close(value, many.tensors()[key], rtol=0, atol=1e-5)
+
+
+@EACH
+def test_search_is_what_was_evaluated(
+    name: str, trained: dict[str, tuple[Model, Path]], featured: Pairs, tmp_path: Path
+) -> None:
+    model, _ = trained[name]
+    test = featured.take(range(60, 120))
+    index = mm.Index.build(model, test, tmp_path / "x.index")
+    scores = model.similarity(model.encode_texts(test.captions), model.encode_images(test.images)).numpy()
+    for n in range(0, len(test.captions), 17):
+        hits = list(index.search(test.captions[n], k=10))
+        rows = [test.image_ids.index(h.id) for h in hits]
+        best = np.sort(scores[n])[::-1][:10]
+        np.testing.assert_allclose(scores[n][rows], best, rtol=0, atol=1e-4)
+    index.close()
+
+
+@EACH
+def test_same_seed_same_weights(name: str, featured: Pairs) -> None:
+    method = mm.method(name, **SMALL)
+    one, two, other = (method.build(featured, seed=s).state_dict() for s in (0, 0, 1))
+    assert all(torch.equal(one[k], two[k]) for k in one)
+    assert any(not torch.equal(one[k], other[k]) for k in one)
+
+
+@EACH
+def test_it_says_what_it_is(name: str) -> None:
+    cls = method_class(name)
+    assert cls.name == name and cls.paper and cls.summary
+    assert name in {row["name"] for row in mm.methods_table()}
+    for preset in cls.presets:
+        assert mm.method(name, preset=preset).preset == preset
+
+
+def test_unknown_names_offer_the_nearest() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'dive'"):
+        mm.method("dyve")
+    with pytest.raises(UnknownName, match="did you mean 'elements'"):
+        mm.method("dive", element=3)
+    with pytest.raises(UnknownName, match="did you mean 'published'"):
+        mm.method("dive", preset="publishd")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("elements", "four", "expected a whole number"),
+        ("elements", 2.5, "expected a whole number"),
+        ("alpha", "sharp", "expected a number"),
+        ("use_pooled", "maybe", "expected true or false"),
+        ("objective", "hinge", "expected one of 'auto', 'infonce', 'triplet'"),
+    ],
+)
+def test_wrong_types_are_named(field: str, value: object, said: str) -> None:
+    with pytest.raises(DataError, match=rf"dive\.{field}: found .*{said}"):
+        mm.method("dive", **{field: value})
+
+
+def test_texts_become_values() -> None:
+    method = mm.method("dive", elements="8", alpha="4", use_pooled="no")
+    assert (method.elements, method.alpha, method.use_pooled) == (8, 4.0, False)  # type: ignore[attr-defined]
+
+
+def test_auto_objective_is_decided_by_the_data_and_written_down(featured: Pairs) -> None:
+    model = mm.method("dive", **SMALL).build(featured)
+    assert model.method.objective == "infonce"
+    assert model.describe()["fields"]["objective"] == "infonce"
+    assert mm.method("dive", **SMALL, objective="triplet").build(featured).method.objective == "triplet"
+
+
+def test_published_dive_trains(featured: Pairs) -> None:
+    small = {**SMALL, "preset": "published", "head_width": 8, "slot_hidden": 16}
+    model = mm.method("dive", **small).build(featured)
+    assert model.method.objective == "triplet"
+    rows = next(model.method.sampler().epoch(featured, seed=0, epoch=0))
+    terms = model.training_step(model.batch(featured, rows.images, rows.captions, rows.matches))
+    assert set(terms) == {"triplet", "mmd", "diversity", "loss"}
+    assert not any("pooled" in k for k in model.state_dict()), "the published form reads fragments only"
+
+
+def test_a_step_refuses_draws_nobody_asked_for(featured: Pairs) -> None:
+    model = mm.method("vsepp", **SMALL).build(featured)
+    rows = next(model.method.sampler().epoch(featured, seed=0, epoch=0))
+    batch = model.batch(featured, rows.images, rows.captions, rows.matches)
+    with pytest.raises(DataError, match="draws nothing while training"):
+        model.training_step(batch, {"noise": torch.zeros(1)})
+
+
+def test_pictures_for_a_run_on_features(trained: dict[str, tuple[Model, Path]], world: Pairs) -> None:
+    with pytest.raises(DataError, match="has no backbone to look at a picture"):
+        trained["dive"][0].encode_images([world.images[0]])
+    with pytest.raises(DataError, match=r"texts\[0\]: found int"):
+        trained["dive"][0].encode_texts([3])
+    with pytest.raises(DataError, match="nothing to encode"):
+        trained["dive"][0].encode_texts([])
+
+
+def test_damaged_runs_are_refused_in_words(trained: dict[str, tuple[Model, Path]], tmp_path: Path) -> None:
+    import json
+    import shutil
+
+    with pytest.raises(CheckpointError, match="no such folder"):
+        mm.load(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match=r"no run\.json"):
+        mm.load(tmp_path / "empty")
+    folder = tmp_path / "run"
+    shutil.copytree(trained["dive"][1], folder)
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        mm.load(folder)
+    shutil.copy(trained["vsepp"][1] / "model.safetensors", folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"missing from|unknown in"):
+        mm.load(folder)
+    value = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**value, "format": 99}))
+    with pytest.raises(CheckpointError, match="format 99, expected 1"):
+        mm.load(folder)
+    (folder / "run.json").write_text("{half")
+    with pytest.raises(CheckpointError, match="is not JSON"):
+        mm.load(folder)

@@ -1,0 +1,233 @@
+"""Training: resuming is exact, interruption loses nothing, and numbers that are none stop it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import manymatch as mm
+from manymatch.data.features import Features
+from manymatch.data.pairs import Pairs
+from manymatch.errors import CheckpointError, DataError, UnknownName
+from manymatch.methods import Model
+from manymatch.training import TrainConfig, split_settings, train
+from manymatch.training.config import Plan
+from manymatch.training.memory import keep_freed_memory
+
+SMALL = {"dim": 16, "word_dim": 12, "hidden": 8, "batch": 16, "captions": 2, "least_count": 1}
+
+
+def build(pairs: Pairs, seed: int = 0) -> Model:
+    return mm.method("dive", **SMALL, elements=2).build(pairs, seed=seed)
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "model.safetensors") | load_file(run / "training" / "state.safetensors")
+
+
+class Stopped(Exception):
+    """Stands in for a process that dies between two steps."""
+
+
+@pytest.mark.parametrize("stop", [1, 4, 7, 11])
+def test_resume_is_bit_for_bit(featured: Pairs, tmp_path: Path, stop: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    few, config = featured.take(range(64)), TrainConfig(epochs=3, save_minutes=0.0)
+    train(build(few), few, validate=few, out=tmp_path / "whole", config=config, say=None)
+
+    step_of = Model.training_step
+    seen = 0
+
+    def dying(self: Model, *args: object) -> object:
+        nonlocal seen
+        seen += 1
+        if seen > stop:
+            raise Stopped
+        return step_of(self, *args)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Model, "training_step", dying)
+        with pytest.raises(Stopped):
+            train(build(few), few, validate=few, out=tmp_path / "cut", config=config, say=None)
+    train(build(few), few, validate=few, out=tmp_path / "cut", config=config, resume=True, say=None)
+    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert whole.keys() == cut.keys()
+    assert all(torch.equal(whole[k], cut[k]) for k in whole)
+    rows = [
+        [json.loads(x) for x in (tmp_path / r / "metrics.jsonl").read_text().splitlines()] for r in ("whole", "cut")
+    ]
+    for a, b in zip(*rows, strict=True):
+        assert {k: v for k, v in a.items() if k != "seconds"} == {k: v for k, v in b.items() if k != "seconds"}
+
+
+CHILD = """
+import sys, torch
+torch.set_num_threads(1)
+sys.path.insert(0, {tests!r})
+import manymatch as mm
+from conftest import GridFeatures
+from manymatch.data.pairs import Pairs
+from manymatch.training import TrainConfig, train
+world = Pairs.toy(120, seed=3, size=32)
+pairs = Pairs(world.items, features=GridFeatures(world), name="featured").take(range(64))
+model = mm.method("dive", **{small!r}, elements=2).build(pairs)
+print("ready", flush=True)
+train(model, pairs, validate=pairs, out={out!r}, config=TrainConfig(epochs=30, save_minutes=0.0), resume=True)
+"""
+
+
+def start(out: Path) -> subprocess.Popen[str]:
+    code = CHILD.format(tests=str(Path(__file__).parents[1]), small=SMALL, out=str(out))
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert child.stdout is not None and child.stdout.readline() == "ready\n"
+    return child
+
+
+def wait_for(path: Path, child: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while not path.is_file() and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert path.is_file(), child.communicate()
+
+
+def test_kill_9_then_resume_equals_an_uninterrupted_run(tmp_path: Path) -> None:
+    kills = 0
+    for n in range(4):
+        child = start(tmp_path / "killed")
+        wait_for(tmp_path / "killed" / "training" / "state.safetensors", child)
+        time.sleep(0.15 * n)
+        child.kill()
+        kills += child.wait() == -signal.SIGKILL
+        child.communicate()
+        if (tmp_path / "killed" / "run.json").is_file():
+            mm.load(tmp_path / "killed")
+    assert kills, "at least one kill must have met a running training"
+    for name in ("killed", "whole"):
+        child = start(tmp_path / name)
+        child.communicate(timeout=120)
+        assert child.returncode == 0
+    killed, whole = weights(tmp_path / "killed"), weights(tmp_path / "whole")
+    assert all(torch.equal(killed[k], whole[k]) for k in whole)
+
+
+def test_interrupt_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+    child = start(tmp_path / "run")
+    wait_for(tmp_path / "run" / "training" / "state.safetensors", child)
+    os.kill(child.pid, signal.SIGINT)
+    _, told = child.communicate(timeout=60)
+    if child.returncode != 0:
+        assert "go on with: --resume" in told and "KeyboardInterrupt" in told
+
+
+def test_a_run_is_not_overwritten(featured: Pairs, tmp_path: Path) -> None:
+    few, config = featured.take(range(32)), TrainConfig(epochs=1)
+    train(build(few), few, out=tmp_path, config=config, say=None)
+    with pytest.raises(CheckpointError, match="holds a run already; go on with --resume"):
+        train(build(few), few, out=tmp_path, config=config, say=None)
+    with pytest.raises(CheckpointError, match="other data or with other settings"):
+        train(build(few), few, out=tmp_path, config=TrainConfig(epochs=2), resume=True, say=None)
+
+
+def test_resume_without_a_run_starts_one_and_says_so(featured: Pairs, tmp_path: Path) -> None:
+    told: list[str] = []
+    few = featured.take(range(32))
+    train(build(few), few, out=tmp_path / "new", config=TrainConfig(epochs=1), resume=True, say=told.append)
+    assert any("nothing to resume" in line for line in told)
+    assert any("dive: " in line and "objective infonce" in line for line in told)
+
+
+def test_the_best_epoch_is_kept(featured: Pairs, tmp_path: Path) -> None:
+    few = featured.take(range(64))
+    config = TrainConfig(epochs=4, lr=3e-3)
+    best = train(build(few), few, validate=few, out=tmp_path, config=config, say=None)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert best.notes["best"]["RSUM"] == max(r["RSUM"] for r in rows)
+    assert mm.evaluate(best, few, protocol="own").value("RSUM", "both") == pytest.approx(best.notes["best"]["RSUM"])
+    assert {"loss", "infonce", "mmd", "diversity", "i2i log circular variance"} <= set(rows[0])
+
+
+def test_a_loss_that_is_no_number_stops(featured: Pairs, tmp_path: Path) -> None:
+    few = featured.take(range(32))
+    model = build(few)
+    with torch.no_grad():
+        model.texts.words.weight[5] = float("nan")  # type: ignore[union-attr, index]
+    with pytest.raises(DataError, match=r"the loss is nan at step 0 .*lower it with --set lr"):
+        train(model, few, out=tmp_path, config=TrainConfig(epochs=1), say=None)
+
+
+def test_pixels_train_and_unreadable_pictures_are_left_out(world: Pairs, tmp_path: Path) -> None:
+    class Broken:
+        def __init__(self) -> None:
+            self.inner = world.pictures
+
+        def open(self, name: str) -> object:
+            if name == world.items[3].picture:
+                raise DataError(f"{name}: cut short")
+            return self.inner.open(name)  # type: ignore[union-attr]
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.inner, name)
+
+    few = Pairs(world.items[:40], pictures=Broken(), name="broken")  # type: ignore[arg-type]
+    told: list[str] = []
+    model = mm.method("dive", **SMALL, elements=2).build(few)
+    assert model.image_input == "pixels"
+    train(model, few, out=tmp_path, config=TrainConfig(epochs=1), say=told.append)
+    assert any("1 pictures cannot be read" in line and "cut short" in line for line in told)
+
+
+def test_settings_find_their_place() -> None:
+    method, config = split_settings("dive", {"elements": "8", "epochs": "3"})
+    assert method == {"elements": 8} and config == {"epochs": 3}
+    with pytest.raises(UnknownName, match="did you mean 'epochs'"):
+        split_settings("dive", {"epoch": "3"})
+    with pytest.raises(DataError, match="epochs: found 'many'"):
+        split_settings("dive", {"epochs": "many"})
+    with pytest.raises(DataError, match="epochs 0, expected at least 1"):
+        TrainConfig(epochs=0)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "step", "constant"])
+def test_rates(schedule: str) -> None:
+    from manymatch.methods import Recipe
+
+    recipe = Recipe(
+        epochs=10, warmup=0.1, schedule=schedule, milestones=(5,), groups={"images.": 0.1, "images.head": 1}
+    )  # type: ignore[arg-type]
+    plan = Plan(recipe, epoch_steps=10)
+    rates = [plan.rate(s) for s in range(plan.steps)]
+    assert rates[0] == pytest.approx(0.1) and max(rates) == pytest.approx(1.0) and min(rates) >= 0
+    expected = {"cosine": 0.0, "step": 0.1, "constant": 1.0}[schedule]
+    assert rates[-1] == pytest.approx(expected, abs=0.01)
+    assert plan.group_of("images.head.x") == "images.head" and plan.group_of("texts.y") == ""
+
+
+def test_features_that_are_not_there(world: Pairs) -> None:
+    with pytest.raises(DataError, match="give --features or --pooled FILE"):
+        mm.method("cca").build(world)
+    with pytest.raises(DataError, match="give --features FILE or --pooled FILE"):
+        mm.method("dive").build(world, image_tower="features")
+    with pytest.raises(UnknownName, match="image tower"):
+        mm.method("dive").build(world, image_tower="resnet")
+
+
+def test_features_check_their_shapes() -> None:
+    with pytest.raises(DataError, match="expected 3"):
+        Features(np.zeros((2, 3)))
+    with pytest.raises(DataError, match="expected as many in each"):
+        Features(np.zeros((2, 3, 4)), pooled=np.zeros((3, 4)))
+    with pytest.raises(DataError, match="neither vectors nor pooled"):
+        Features(None)
+
+
+def test_freed_memory_is_kept_where_there_is_glibc() -> None:
+    assert keep_freed_memory() == sys.platform.startswith("linux")

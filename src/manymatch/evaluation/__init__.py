@@ -1,0 +1,22 @@
+"""Room 9: how well a model finds right answers: ranks in one streaming pass, metrics, protocols, the report."""
+
+from .measure import evaluate
+from .metrics import hit_rate, map_at_r, mean_rank, median_rank, r_precision
+from .protocols import PROTOCOLS
+from .ranks import Ranks, rank, rank_scores, top
+from .report import Report
+
+__all__ = [
+    "PROTOCOLS",
+    "Ranks",
+    "Report",
+    "evaluate",
+    "hit_rate",
+    "map_at_r",
+    "mean_rank",
+    "median_rank",
+    "r_precision",
+    "rank",
+    "rank_scores",
+    "top",
+]

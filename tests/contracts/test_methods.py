@@ -84,13 +84,13 @@ def test_search_is_what_was_evaluated(
 ) -> None:
     model, _ = trained[name]
     test = featured.take(range(60, 120))
-    index = mm.Index.build(model, test, tmp_path / "x.index")
+    index = mm.Index.build(model, test, tmp_path / "x.index", precision="float32")
     scores = model.similarity(model.encode_texts(test.captions), model.encode_images(test.images)).numpy()
     for n in range(0, len(test.captions), 17):
         hits = list(index.search(test.captions[n], k=10))
         rows = [test.image_ids.index(h.id) for h in hits]
         best = np.sort(scores[n])[::-1][:10]
-        np.testing.assert_allclose(scores[n][rows], best, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(scores[n][rows], best, rtol=0, atol=2e-6)
     index.close()
 
 

@@ -20,9 +20,9 @@ PARITY = Path(__file__).parents[1] / "parity" / "dive_losses.npz"
 def score(name: str, alpha: float, images: Sets, texts: Sets) -> torch.Tensor:
     cosines = element_cosines(images, texts)
     if name == "max":
-        return cosines.amax((1, 3))
+        return cosines.amax((0, 2))
     if name == "chamfer":
-        return (cosines.amax(3).mean(1) + cosines.amax(1).mean(2)) / 2
+        return (cosines.amax(2).mean(0) + cosines.amax(0).mean(1)) / 2
     return SmoothChamfer(alpha)(images, texts)
 
 

@@ -1,0 +1,80 @@
+"""What lies in an index, told without its run: counts, items, pictures, examples."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from ..errors import DataError
+from .rows import Modality
+from .store import Store
+
+if TYPE_CHECKING:
+    from ..data.pairs import Pictures
+
+__all__ = ["Contents"]
+
+
+class Contents:
+    """Reads items of a store, and pictures from where the store says they lie."""
+
+    def __init__(self, path: Path, store: Store) -> None:
+        self.path = path
+        self._store = store
+        self._pictures: dict[int, Pictures] = {}
+        self._opening = threading.Lock()
+
+    def __len__(self) -> int:
+        return self.count()
+
+    def count(self, modality: Modality | None = None) -> int:
+        """How many items, or how many of "image" or "caption"."""
+        with self._store.reading() as snapshot:
+            return snapshot.count(modality)
+
+    def item(self, id: str) -> dict[str, Any]:
+        """`id, modality, captions, metadata, labels, has_picture, owner` of an item. Raises UnknownName.
+
+        A caption has its own words as its only caption, and everything else from its image.
+        """
+        with self._store.reading() as snapshot:
+            found = snapshot.item(id)
+            captions = snapshot.captions(id) if found.modality == "image" else [found.caption or ""]
+        return {
+            "id": found.id,
+            "modality": found.modality,
+            "captions": captions,
+            "metadata": found.metadata,
+            "labels": found.labels,
+            "has_picture": found.picture is not None,
+            "owner": found.owner,
+        }
+
+    def picture(self, id: str) -> bytes:
+        """The encoded picture of an image, or of a caption's image. Raises UnknownName, DataError (none)."""
+        pictures, name = self._picture(id)
+        return pictures.read(name)
+
+    def open_picture(self, id: str) -> Image.Image:
+        """The decoded picture, upright RGB. Raises as `picture`."""
+        pictures, name = self._picture(id)
+        return pictures.open(name)
+
+    def _picture(self, id: str) -> tuple[Pictures, str]:
+        from ..data.sources import open_pictures
+
+        with self._store.reading() as snapshot, self._opening:
+            found = snapshot.item(id)
+            if found.picture is None or found.source is None:
+                raise DataError(f"item {id!r} has no picture in this index; build it with --images PATH")
+            if found.source not in self._pictures:
+                self._pictures[found.source] = open_pictures(snapshot.source(found.source))
+            return self._pictures[found.source], found.picture
+
+    def examples(self, n: int, seed: int = 0) -> list[str]:
+        """Up to n different captions of the index, to show what can be asked."""
+        with self._store.reading() as snapshot:
+            return snapshot.examples(n, seed)

@@ -1,0 +1,1 @@
+"""Door: the search page and the API behind it."""

@@ -1,0 +1,55 @@
+"""`manymatch check DATA`: what is in a data set, and what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from .options import Data, FeaturesOption, Field, Images, Pooled, bar, field_names
+
+__all__ = ["check"]
+
+_SHOWN = 20
+
+
+def check(
+    data: Data,
+    images: Images = None,
+    features: FeaturesOption = None,
+    pooled: Pooled = None,
+    field: Field = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with every problem.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 when there is any problem.")] = False,
+) -> None:
+    """Read every row, decode every picture, and list what is wrong: bad rows, duplicates, leaks between splits."""
+    from ..data.check import check as look
+
+    with bar("checking", "image") as progress:
+        found = look(
+            data, images=images, features=features, pooled=pooled, fields=field_names(field), progress=progress
+        )
+    typer.echo(json.dumps(found) if as_json else _text(found))
+    if not found["images"] or (strict and found["problems"]):
+        raise typer.Exit(2)
+
+
+def _text(found: dict[str, Any]) -> str:
+    problems = found["problems"]
+    rows = [("images", found["images"]), ("captions", found["captions"])]
+    rows += [(f"  {name}", f"{count} images") for name, count in found["splits"].items()]
+    rows.append(("problems", len(problems)))
+    width = max(len(name) for name, _ in rows)
+    lines = [f"{name:<{width}}  {value}" for name, value in rows]
+    lines += [f"  {_line(problem)}" for problem in problems[:_SHOWN]]
+    if len(problems) > _SHOWN:
+        lines.append(f"  and {len(problems) - _SHOWN} more; --json lists them all")
+    if not found["images"]:
+        lines.append("nothing is usable")
+    return "\n".join(lines)
+
+
+def _line(problem: dict[str, Any]) -> str:
+    where = problem["file"] if problem["line"] is None else f"{problem['file']}:{problem['line']}"
+    return f"{where}: {problem['kind']}: {problem['detail']}"

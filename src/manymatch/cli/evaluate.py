@@ -1,0 +1,67 @@
+"""`manymatch evaluate RUN... --data DATA`: the field's table for one run, or for several as one ensemble."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import FeaturesOption, Field, Images, Pooled, Truth, bar, read
+
+if TYPE_CHECKING:
+    from ..data.pairs import Pairs
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run folders; several are evaluated as one ensemble.")
+    ],
+    data: Annotated[Path, typer.Option("--data", metavar="DATA", help="JSON Lines, one object an image.")],
+    images: Images = None,
+    features: FeaturesOption = None,
+    pooled: Pooled = None,
+    truth: Truth = None,
+    field: Field = None,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", metavar="NAME", help="Which split. Default: test; all, when DATA has no splits."),
+    ] = None,
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option("--protocol", metavar="NAME", help="own or matches. Repeat it. Default: what the truth allows."),
+    ] = None,
+    ties: Annotated[
+        str, typer.Option("--ties", help="How equal scores count: expected, optimistic or pessimistic.")
+    ] = "expected",
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list of rows.")] = False,
+) -> None:
+    """Rank every caption for every image and every image for every caption, and print how well that went."""
+    from ..evaluation import evaluate as measure
+    from ..runs import load
+
+    pairs = _chosen(read(data, images, features, pooled, field, truth), split)
+    models = [load(run) for run in runs]
+    with bar("evaluating") as progress:
+        report = measure(
+            models,
+            pairs,
+            protocol=protocol or None,
+            ties=ties,
+            run="+".join(run.resolve().name for run in runs),
+            progress=progress,
+        )
+    if as_json:
+        for note in report.notes:
+            typer.echo(note, err=True)
+    typer.echo(report.json() if as_json else str(report))
+
+
+def _chosen(pairs: Pairs, split: str | None) -> Pairs:
+    """The asked split, else the test split, else (said on stderr) everything."""
+    if split is None and not pairs.splits:
+        typer.echo(f"{pairs.name} has no splits; all {len(pairs)} images are evaluated", err=True)
+        return pairs
+    return pairs.split(split or "test")

@@ -1,0 +1,115 @@
+"""What several commands have in common: the options that say where data lies, reading it, and a progress bar."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import DataError
+
+if TYPE_CHECKING:
+    from ..data.files import Progress
+    from ..data.pairs import Pairs
+
+__all__ = ["Data", "FeaturesOption", "Field", "Images", "Pooled", "Truth", "bar", "field_names", "read"]
+
+Data = Annotated[
+    Path, typer.Argument(metavar="DATA", help="JSON Lines, one object an image: image, captions, and optional others.")
+]
+Images = Annotated[
+    Path | None,
+    typer.Option(
+        "--images",
+        metavar="PATH",
+        help="Folder or uncompressed tar of the pictures. Default: images/ or images.tar beside DATA.",
+    ),
+]
+FeaturesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--features", metavar="FILE", help=".npy or .npz of precomputed fragments (n, f, c), row by row as DATA."
+    ),
+]
+Pooled = Annotated[
+    Path | None,
+    typer.Option("--pooled", metavar="FILE", help=".npy or .npz of precomputed pooled vectors (n, p)."),
+]
+Field = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--field",
+        metavar="OURS=THEIRS",
+        help="What DATA calls a field, such as captions=sentence or split=class_split. Repeat it for several.",
+    ),
+]
+Truth = Annotated[
+    Path | None,
+    typer.Option("--truth", metavar="FILE", help='Further right answers: JSON Lines {"query": id, "matches": [ids]}.'),
+]
+
+_SHOWN = 10
+
+
+def field_names(field: Sequence[str] | None) -> dict[str, str]:
+    """`["captions=sentence"]` as `{"captions": "sentence"}`. Raises DataError."""
+    out: dict[str, str] = {}
+    for text in field or ():
+        ours, equals, theirs = text.partition("=")
+        if not (ours and equals and theirs):
+            raise DataError(f"--field {text!r}: expected OURS=THEIRS, such as captions=sentence")
+        if ours in out:
+            raise DataError(f"--field {text!r}: {ours} is {out[ours]!r} already, expected it once")
+        out[ours] = theirs
+    return out
+
+
+def read(
+    data: Path,
+    images: Path | None = None,
+    features: Path | None = None,
+    pooled: Path | None = None,
+    field: Sequence[str] | None = None,
+    truth: Path | None = None,
+    strict: bool = False,
+) -> Pairs:
+    """`Pairs.read` with the options as the command line gives them; rows left out are listed on stderr.
+
+    Raises:
+        DataError, UnknownName: as `data.sources.read_pairs`.
+    """
+    from ..data.pairs import Pairs
+
+    pairs = Pairs.read(
+        data,
+        images=images,
+        features=features,
+        pooled=pooled,
+        truth=truth,
+        fields=field_names(field),
+        strict=strict,
+    )
+    for problem in pairs.problems[:_SHOWN]:
+        typer.echo(problem, err=True)
+    more = len(pairs.problems) - _SHOWN
+    if more > 0:
+        typer.echo(f"and {more} more; manymatch check {data} lists them", err=True)
+    return pairs
+
+
+@contextmanager
+def bar(what: str, unit: str = "") -> Iterator[Progress]:
+    """A progress bar on stderr that shows itself after two seconds, as a function of (done, total)."""
+    from tqdm import tqdm
+
+    with tqdm(desc=what, unit=unit or "it", delay=2, leave=False, file=sys.stderr, dynamic_ncols=True) as shown:
+
+        def progress(done: int, total: int) -> None:
+            shown.total = total
+            shown.update(done - shown.n)
+
+        yield progress

@@ -1,0 +1,74 @@
+"""`manymatch train METHOD DATA --out RUN`: from captions and pictures to a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import DataError
+from .options import Data, FeaturesOption, Field, Images, Pooled, read
+
+__all__ = ["train"]
+
+
+def train(
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="As listed by: manymatch methods")],
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", metavar="RUN", help="The run folder to write.")],
+    images: Images = None,
+    features: FeaturesOption = None,
+    pooled: Pooled = None,
+    field: Field = None,
+    image_tower: Annotated[
+        str | None, typer.Option(help="features or cnn. Default: features where they are given, else cnn.")
+    ] = None,
+    text_tower: Annotated[str | None, typer.Option(help="bigru. Default: the method's.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="FIELD=VALUE",
+            help="Any field of the method or of the training config, such as elements=8, epochs=3, seed=1. Repeat it.",
+        ),
+    ] = None,
+    split: Annotated[str, typer.Option(help="The split to train on; everything where DATA has no splits.")] = "train",
+    val_split: Annotated[str, typer.Option(help="The split that chooses the best epoch.")] = "val",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last save of RUN.")] = False,
+) -> None:
+    """Train a method on captions and pictures, or on precomputed features; the best epoch by validation is kept.
+
+    Ctrl-C saves and says how to go on. Example:
+
+    manymatch train dive captions.jsonl --images photos.tar --out runs/dive --set elements=8
+    """
+    from ..methods import method as build
+    from ..training import TrainConfig, split_settings
+    from ..training import train as run
+
+    of_method, of_config = split_settings(method, parse_settings(settings))
+    chosen = build(method, **of_method)
+    config = TrainConfig(**of_config)
+    pairs = read(data, images, features, pooled, field)
+    training = pairs.split(split) if pairs.splits else pairs
+    validation = pairs.split(val_split) if val_split in pairs.splits else None
+    if validation is None:
+        typer.echo(f"no split {val_split!r}: the last weights are kept, none are chosen by validation", err=True)
+    model = chosen.build(training, image_tower=image_tower, text_tower=text_tower, seed=config.seed)
+    run(model, training, validate=validation, out=out, config=config, resume=resume)
+    typer.echo(
+        f"next: manymatch evaluate {out} --data {data} ...   or   manymatch index {data} --model {out} --out X ..."
+    )
+
+
+def parse_settings(settings: Sequence[str] | None) -> dict[str, str]:
+    """`["epochs=3"]` as `{"epochs": "3"}`; the last of a repeated field counts. Raises DataError."""
+    out = {}
+    for text in settings or ():
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise DataError(f"--set {text!r}: expected FIELD=VALUE, such as epochs=3")
+        out[name.strip()] = value.strip()
+    return out

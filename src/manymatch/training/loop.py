@@ -25,7 +25,7 @@ from ..methods import Batch, Model
 from ..runs import load, save_search
 from .config import Plan, TrainConfig
 from .machine import device_of, interruptible, precision_of
-from .memory import keep_freed_memory
+from .memory import give_back_freed_memory, keep_freed_memory
 from .state import RunningAverage, make_optimiser, read_state, write_state
 
 __all__ = ["train"]
@@ -251,6 +251,7 @@ class _Run:
                 self.average.swap(self.model)
         self.tell(self._line(epoch, terms, found, better))
         self._save(done)
+        give_back_freed_memory()
 
     def _line(self, epoch: int, terms: dict[str, float], found: dict[str, float], better: bool) -> str:
         parts = [f"epoch {epoch}/{self.plan.recipe.epochs}", f"loss {terms['loss']:.3f}"]

@@ -38,6 +38,7 @@ class FakeModel:
         self.kept = {"images": images, "texts": texts}
         self.similarity = similarity or Dot()
         self.name, self.image_input = name, reads
+        self.summary = f"{name}: made up"
         self.seen: dict[str, int] = {}
 
     def encode_images(self, images: Sequence[object], *, batch_size: int = 256, progress=None) -> Embedding:

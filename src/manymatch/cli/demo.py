@@ -95,7 +95,9 @@ def _compare(runs: dict[str, Model], pairs: Pairs) -> None:
     typer.echo("\n3. On held-out pictures, against every right answer (the world knows them all):\n")
     test = pairs.split("test")
     reports = {name: evaluate(model, test, protocol=["own", "matches"], run=name) for name, model in runs.items()}
-    typer.echo(f"{Report([row for report in reports.values() for row in report.rows])}\n")
+    rows = [row for report in reports.values() for row in report.rows]
+    made = tuple(line for report in reports.values() for line in report.made)
+    typer.echo(f"{Report(rows, made=made)}\n")
     found = {n: sum(r.value("mAP@R", d, "matches") for d in ("i2t", "t2i")) / 2 for n, r in reports.items()}
     first, second = sorted(found, key=lambda n: -found[n])
     typer.echo(

@@ -106,7 +106,9 @@ def bar(what: str, unit: str = "") -> Iterator[Progress]:
     """A progress bar on stderr that shows itself after two seconds, as a function of (done, total)."""
     from tqdm import tqdm
 
-    with tqdm(desc=what, unit=unit or "it", delay=2, leave=False, file=sys.stderr, dynamic_ncols=True) as shown:
+    with tqdm(
+        desc=what, unit=unit or "it", delay=2, leave=False, file=sys.stderr, dynamic_ncols=True, disable=None
+    ) as shown:
 
         def progress(done: int, total: int) -> None:
             shown.total = total

@@ -68,7 +68,8 @@ def evaluate(
     for model, both in zip(members, encoded, strict=True):
         called = title if len(members) == 1 else model.name
         rows += [{"run": called, **found} for found in _health(*both)]
-    return Report(rows, tuple(notes))
+    made = tuple(f"{title}: {m.summary}" if len(members) == 1 else m.summary for m in members)
+    return Report(rows, tuple(notes), made)
 
 
 def _usable(members: Sequence[Model], pairs: Pairs, progress: Progress | None) -> tuple[Pairs, list[str]]:

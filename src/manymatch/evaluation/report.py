@@ -23,10 +23,12 @@ class Report:
         rows: flat dicts `run, protocol, direction, metric, value, low, high, queries, gallery, truth`. Shares are
             percent, unrounded. Protocol "health" says how the embeddings themselves are.
         notes: what was left out and why, in words.
+        made: how each run was made, one line a run.
     """
 
     rows: list[Row]
     notes: tuple[str, ...] = ()
+    made: tuple[str, ...] = ()
 
     def value(self, metric: str, direction: str, protocol: str = "own") -> float:
         """The one number. Raises UnknownName when it was not measured."""
@@ -43,7 +45,7 @@ class Report:
 
     def __str__(self) -> str:
         parts = [_table(lines) for lines in (self._own(), self._matches(), self._health()) if len(lines) > 1]
-        return "\n\n".join([*parts, *(["\n".join(self.notes)] if self.notes else [])])
+        return "\n\n".join([*parts, *("\n".join(lines) for lines in (self.made, self.notes) if lines)])
 
     def _runs(self, protocol: str) -> list[dict[tuple[str, str], Row]]:
         """Rows of a protocol by metric and direction, one mapping a run, in order of appearance."""

@@ -82,6 +82,15 @@ class Model(nn.Module):
         return self.method.name
 
     @property
+    def summary(self) -> str:
+        """How it was made, for tables: method, and what its "auto" fields and preset came to."""
+        m = self.method
+        parts = ["fitted in closed form" if m.fitted else f"objective {m.objective}"]
+        parts += [f"preset {m.preset}"] if m.preset else []
+        parts += [f"mode {m.mode}"] if m.mode != "paper" else []
+        return f"{self.name}: {', '.join(parts)}"
+
+    @property
     def image_input(self) -> str:
         """What the image tower reads: "features" or "pixels"."""
         return self.images.reads

@@ -23,7 +23,7 @@ _SIZE = 96
 _SETTINGS = {"dim": 256, "word_dim": 128, "word_drop": 0.0, "dropout": 0.1, "batch": 128, "longest_side": 64}
 """One setting for both embeddings: the toy world has few words and small pictures."""
 
-_EPOCHS = {"dive": 7, "vsepp": 7}
+_EPOCHS = {"dive": 6, "vsepp": 6}
 
 
 def demo(

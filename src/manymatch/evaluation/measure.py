@@ -68,7 +68,7 @@ def evaluate(
     for model, both in zip(members, encoded, strict=True):
         called = title if len(members) == 1 else model.name
         rows += [{"run": called, **found} for found in _health(*both)]
-    made = tuple(f"{title}: {m.summary}" if len(members) == 1 else m.summary for m in members)
+    made = tuple(m.summary if title == m.name or len(members) > 1 else f"{title}: {m.summary}" for m in members)
     return Report(rows, tuple(notes), made)
 
 

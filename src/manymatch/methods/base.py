@@ -81,6 +81,9 @@ class Method:
         feature_dropout: on precomputed features (half of it on fragments).
         region_drop, word_drop: share of fragments and words left out or masked while training.
         region_norm: "layer" or "batch" (published) inside the region projector.
+        pooling: global vector, "max_mean" of projected regions and GRU states, or "published" (maximum of the regions,
+            mean of the GRU's two final states).
+        use_pooled: read the pooled image vector where the data have one.
         longest_side: pictures are scaled to at most this many pixels.
         least_count: a word must occur this often in the training captions.
         batch: images a step.
@@ -107,6 +110,8 @@ class Method:
     region_drop: float = 0.1
     word_drop: float = 0.1
     region_norm: Literal["layer", "batch"] = "layer"
+    pooling: Literal["max_mean", "published"] = "max_mean"
+    use_pooled: bool = True
     longest_side: int = 96
     least_count: int = 3
     batch: int = 192
@@ -144,7 +149,9 @@ class Method:
             head,
             dim=self.dim,
             hidden=self.hidden,
+            pooling="max" if self.pooling == "published" else "max_mean",
             norm=self.region_norm,
+            use_pooled=self.use_pooled,
             dropout=self.dropout,
             feature_dropout=self.feature_dropout,
             drop=self.region_drop,
@@ -152,8 +159,20 @@ class Method:
 
     def text_tower(self, inputs: TextInput) -> TextTower:
         """The text tower."""
-        head = self.head(self.dim, "text")
-        return BiGRUTower(inputs, head, dim=self.dim, word_dim=self.word_dim, dropout=self.dropout, drop=self.word_drop)
+        return self.bigru(inputs, "states", self.dim)
+
+    def bigru(self, inputs: TextInput, fragments: Literal["words", "states"], width: int) -> BiGRUTower:
+        """A BiGRU tower whose head sees these fragments, `width` wide."""
+        return BiGRUTower(
+            inputs,
+            self.head(width, "text"),
+            dim=self.dim,
+            word_dim=self.word_dim,
+            fragments=fragments,
+            pooling="last" if self.pooling == "published" else "max_mean",
+            dropout=self.dropout,
+            drop=self.word_drop,
+        )
 
     def score_loss(self) -> dict[str, tuple[float, ScoreLoss | Regulariser]]:
         """The main term, by the resolved `objective`."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from ..encoders import BiGRUTower, FeatureTower, Head, ImageInput, ImageTower, SetHead, SlotAttention, TextInput
+from ..encoders import Head, SetHead, SlotAttention, TextInput, TextTower
 from ..losses import MMD, Diversity, Objective
 from ..similarity import Similarity, SmoothChamfer
 from .base import Method, Recipe
@@ -30,9 +30,6 @@ class DivE(Method):
         slot_hidden: width of its feed-forward layer.
         mmd_weight, diversity_weight: of the regularisers.
         text_fragments: what text slots attend to, "states" of the GRU or "words" of the word table.
-        pooling: global vector, "max_mean" of projected regions and GRU states, or "published" (maximum of the regions,
-            mean of the GRU's two final states).
-        use_pooled: read the pooled image vector where the data have one (the published form does not).
     """
 
     name: ClassVar[str] = "dive"
@@ -68,8 +65,6 @@ class DivE(Method):
     mmd_weight: float = 0.01
     diversity_weight: float = 0.01
     text_fragments: Literal["states", "words"] = "states"
-    pooling: Literal["max_mean", "published"] = "max_mean"
-    use_pooled: bool = True
 
     def head(self, inputs: int, side: Literal["image", "text"]) -> Head:
         slots = SlotAttention(
@@ -86,34 +81,9 @@ class DivE(Method):
         )
         return SetHead(slots, self.dim)
 
-    def image_tower(self, inputs: ImageInput) -> ImageTower:
-        tower = super().image_tower(inputs)
-        if not isinstance(tower, FeatureTower) or self.pooling == "max_mean":
-            return tower
-        return FeatureTower(
-            inputs,
-            self.head(self.dim, "image"),
-            dim=self.dim,
-            hidden=self.hidden,
-            pooling="max",
-            norm=self.region_norm,
-            use_pooled=self.use_pooled,
-            dropout=self.dropout,
-            feature_dropout=self.feature_dropout,
-            drop=self.region_drop,
-        )
-
-    def text_tower(self, inputs: TextInput) -> BiGRUTower:
-        return BiGRUTower(
-            inputs,
-            self.head(self.word_dim if self.text_fragments == "words" else self.dim, "text"),
-            dim=self.dim,
-            word_dim=self.word_dim,
-            fragments=self.text_fragments,
-            pooling="last" if self.pooling == "published" else "max_mean",
-            dropout=self.dropout,
-            drop=self.word_drop,
-        )
+    def text_tower(self, inputs: TextInput) -> TextTower:
+        words = self.text_fragments == "words"
+        return self.bigru(inputs, self.text_fragments, self.word_dim if words else self.dim)
 
     def similarity(self) -> Similarity:
         return SmoothChamfer(self.alpha)

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["demo"]
 
 _IMAGES = 6000
-_QUERIES = ("a red circle on the left", "a small blue star", "two squares")
+_ANSWERS = (3, 12, 40)
+"""How many right answers the three example queries have, about."""
+
 _SIZE = 96
 """Pixels of a picture's side on the page; the CNN sees it at 64."""
 
@@ -46,8 +48,7 @@ def demo(
     runs = {name: _trained(name, pairs, dir / f"runs-{seed}" / name, seed) for name in _EPOCHS}
     _compare(runs, pairs)
     index = _indexed(runs["dive"], pairs, dir / f"index-{seed}")
-    for query in _QUERIES:
-        _show(index, query)
+    _ask(index, pairs.split("test"))
     typer.echo(
         f"\nDone in {time.perf_counter() - began:.0f} s. Everything is in {dir}:\n"
         f"  {data}\n  {dir / f'runs-{seed}'}\n  {index.path}\n"
@@ -119,8 +120,16 @@ def _indexed(model: Model, pairs: Pairs, out: Path) -> Index:
     return Index.build(model, test, out)
 
 
-def _show(index: Index, query: str) -> None:
-    typer.echo(f'\n   "{query}"')
-    for hit in index.search(query, k=3):
-        captions = index.item(hit.id)["captions"]
-        typer.echo(f"   {hit.rank}. {hit.score:.3f}  {hit.id}  {captions[0]}")
+def _ask(index: Index, test: Pairs) -> None:
+    """Three captions with few, more and many right answers, and which of the first five hits are right."""
+    truth = test.exhaustive()
+    assert truth is not None
+    starts = truth.transpose().indptr()
+    answers = truth.transpose().captions
+    for wanted in _ANSWERS:
+        n = min(range(len(test.captions)), key=lambda c: abs(starts[c + 1] - starts[c] - wanted))
+        right = {test.image_ids[i] for i in answers[starts[n] : starts[n + 1]]}
+        typer.echo(f'\n   "{test.captions[n]}" is true of {len(right)} of {len(test)} pictures')
+        for hit in index.search(test.captions[n], k=5):
+            shows = ", ".join(index.item(hit.id)["labels"])
+            typer.echo(f"   {hit.rank}. {hit.score:.3f}  {'right' if hit.id in right else 'wrong'}  {hit.id}  {shows}")

@@ -1,0 +1,60 @@
+"""Search on indexed photos, end to end in process, and whether it gives what `evaluate` ranks.
+
+    python bench/photo_search.py RUN DATA_FOLDER [--captions 200]
+
+Indexes the 1,000 test photos of Flickr8k with the run, asks with captions (words to hits: tokenise, encode, score,
+order, read the hits' metadata), and compares each first ten with the exact order of the run's float32 embeddings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+import manymatch as mm
+from manymatch.evaluation import top
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--captions", type=int, default=200)
+    asked = parser.parse_args()
+    model = mm.load(asked.run)
+    test = mm.Pairs.read(
+        asked.data / "captions.jsonl",
+        images=asked.data / "images_160.tar",
+        features=asked.data / "mobilenetv2_regions9_pca256_i8.npz",
+        pooled=asked.data / "mobilenetv2_pool_u8.npy",
+    ).split("test")
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        mm.Index.build(model, test, Path(folder) / "x").close()
+        print(f"{model.summary}; indexed in {time.perf_counter() - began:.1f} s")
+        began = time.perf_counter()
+        index = mm.Index.open(Path(folder) / "x")
+        index.search("a dog", k=10)
+        print(f"opened, run loaded and asked once in {time.perf_counter() - began:.2f} s")
+        step = max(1, len(test.captions) // asked.captions)
+        queries = test.captions[::step][: asked.captions]
+        scores, rows = top(model.similarity, model.encode_texts(queries), model.encode_images(test.images), 10)
+        times, equal, worst = [], 0, 0.0
+        for n, query in enumerate(queries):
+            began = time.perf_counter()
+            hits = list(index.search(query, k=10))
+            times.append(1000 * (time.perf_counter() - began))
+            equal += [h.id for h in hits] == [test.image_ids[r] for r in rows[n].tolist()]
+            worst = max(worst, float(np.abs(np.array([h.score for h in hits]) - np.asarray(scores[n])).max()))
+        index.close()
+    print(f"{'captions':>9}{'p50 ms':>9}{'p99 ms':>9}{'same ten, same order':>22}{'largest move of a score':>25}")
+    p50, p99 = np.quantile(times, [0.5, 0.99])
+    print(f"{len(queries):>9}{p50:>9.1f}{p99:>9.1f}{equal:>22}{worst:>25.1e}")
+
+
+if __name__ == "__main__":
+    main()

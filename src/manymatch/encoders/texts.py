@@ -100,7 +100,7 @@ class BiGRUTower(TextTower):
                 raise UnknownName(kind, value, known)
         self.vocabulary, self.head, self.drop = inputs.vocabulary, head, drop
         self.fragments, self.pooling = fragments, pooling
-        self.words = nn.Embedding(len(inputs.vocabulary), word_dim, padding_idx=PAD)
+        self.words = nn.Embedding(len(inputs.vocabulary), word_dim)
         nn.init.uniform_(self.words.weight, -0.1, 0.1)
         self.gru = nn.GRU(word_dim, dim, batch_first=True, bidirectional=True)
         self.dropout = nn.Dropout(dropout)

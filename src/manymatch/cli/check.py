@@ -23,7 +23,10 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with every problem.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 when there is any problem.")] = False,
 ) -> None:
-    """Read every row, decode every picture, and list what is wrong: bad rows, duplicates, leaks between splits."""
+    """Look at a data set and list what is wrong.
+
+    Reads every row and decodes every picture: bad rows, unreadable or duplicate pictures, leaks between splits.
+    """
     from ..data.check import check as look
 
     with bar("checking", "image") as progress:

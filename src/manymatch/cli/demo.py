@@ -36,7 +36,9 @@ def demo(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of the search page.")] = 8421,
     seed: Annotated[int, typer.Option(help="Of the world and of training.")] = 0,
 ) -> None:
-    """Render a toy world, train sets and points on it, compare them, index it and search it.
+    """Walk the whole line on a toy world.
+
+    Renders pictures, trains sets and points on them, compares both, indexes and searches.
 
     About four minutes on two cores. A second call goes on where the first one stopped.
     """

@@ -38,7 +38,10 @@ def evaluate(
     ] = "expected",
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list of rows.")] = False,
 ) -> None:
-    """Rank every caption for every image and every image for every caption, and print how well that went."""
+    """Measure a run, or several as an ensemble.
+
+    Ranks every caption for every image and every image for every caption, and prints how well that went.
+    """
     from ..evaluation import evaluate as measure
     from ..runs import load
 

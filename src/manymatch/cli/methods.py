@@ -16,7 +16,10 @@ def methods(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One method, with all its fields.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the methods, or explain one: every field with its meaning, default and presets."""
+    """List the methods, or explain one.
+
+    Of one method: every field with its meaning, default and published value.
+    """
     from ..methods import method_class, methods_table
 
     if name is not None:

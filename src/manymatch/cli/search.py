@@ -36,7 +36,7 @@ def search(
     exact: Annotated[bool, typer.Option("--exact", help="Score every item, whatever the engine.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Find images (or captions) by words, by a picture, or by an item of the index."""
+    """Ask an index in words, with a picture or an item."""
     from ..index import Index
 
     if sum(given is not None for given in (words, image, like)) != 1:

@@ -38,7 +38,9 @@ def train(
     val_split: Annotated[str, typer.Option(help="The split that chooses the best epoch.")] = "val",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last save of RUN.")] = False,
 ) -> None:
-    """Train a method on captions and pictures, or on precomputed features; the best epoch by validation is kept.
+    """Train a method and keep its best epoch.
+
+    Learns from captions and pictures, or from precomputed features; validation chooses the epoch.
 
     Ctrl-C saves and says how to go on. Example:
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -43,13 +42,13 @@ def train(name: str, seed: int, data: Path, out: Path, threads: int) -> dict[str
             command += ["--set", setting]
         print(" ".join(["manymatch", *command]), file=sys.stderr, flush=True)
         began = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "manymatch", *command],
-            check=True,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        child = subprocess.Popen(
+            [sys.executable, "-m", "manymatch", *command], env={**os.environ, "OMP_NUM_THREADS": str(threads)}
         )
-        seconds = time.perf_counter() - began
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+        _, status, used = os.wait4(child.pid, 0)
+        if status:
+            raise SystemExit(f"{name}: training failed")
+        seconds, peak = time.perf_counter() - began, used.ru_maxrss / 2**20
         note.write_text(json.dumps({"minutes": seconds / 60, "peak_gib": peak, "threads": threads}))
     return {"run": run, **json.loads(note.read_text())}
 

@@ -66,13 +66,19 @@ class Embedding:
 
     def __getitem__(self, rows: Rows) -> Self:
         """The chosen items; an integer keeps the item axis (length 1)."""
-        if isinstance(rows, int):
-            if not -len(self) <= rows < len(self):
-                raise IndexError(f"item {rows} of {len(self)}")
-            rows = [rows % len(self)]
         if isinstance(rows, slice):
-            return self._map(lambda t: t[rows])
+            start, stop, step = rows.indices(len(self))
+            if step > 0:
+                return self._map(lambda t: t[start:stop:step])
+            rows = list(range(start, stop, step))
         chosen = torch.as_tensor(rows, device=next(iter(self.tensors().values())).device)
+        if chosen.ndim == 0:
+            row = int(chosen)
+            if not -len(self) <= row < len(self):
+                raise IndexError(f"item {row} of {len(self)}")
+            chosen = chosen[None]
+        if not len(chosen):
+            chosen = chosen.long()
         return self._map(lambda t: t[chosen])
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
@@ -120,18 +126,14 @@ class Embedding:
     def unpack(cls, rows: np.ndarray[Any, Any], layout: Mapping[str, int]) -> Self:
         """Inverse of `pack`: rows (n, p) and the sizes of the axes give the embedding, float32."""
         flat = torch.from_numpy(np.array(rows, dtype=np.float32, copy=True))
-        out: dict[str, Tensor] = {}
-        start = 0
-        for name, letters in cls.axes.items():
-            shape = [layout[letter] for letter in letters[1:]]
-            size = int(np.prod(shape))
-            out[name] = flat[:, start : start + size].reshape(len(flat), *shape)
-            start += size
-        if start != flat.shape[1]:
+        shapes = {name: [layout[letter] for letter in letters[1:]] for name, letters in cls.axes.items()}
+        sizes = [math.prod(shape) for shape in shapes.values()]
+        if sum(sizes) != flat.shape[1]:
             raise DataError(
-                f"{cls.kind}: a stored row has {flat.shape[1]} numbers, expected {start} for {dict(layout)}"
+                f"{cls.kind}: a stored row has {flat.shape[1]} numbers, expected {sum(sizes)} for {dict(layout)}"
             )
-        return cls(**out)
+        parts = torch.split(flat, sizes, dim=1)
+        return cls(**{n: part.reshape(len(flat), *shapes[n]) for n, part in zip(shapes, parts, strict=True)})
 
     def first_not_finite(self) -> int | None:
         """Row of the first item with a NaN or an infinity, or None."""
@@ -236,9 +238,11 @@ class Fragments(Embedding):
         """Rows (n, d + f d), short ones filled with NaN behind their last fragment."""
         flat = torch.from_numpy(np.array(rows, dtype=np.float32, copy=True))
         width = layout["d"]
+        if flat.shape[1] < width or flat.shape[1] % width:
+            raise DataError(f"fragments: a stored row has {flat.shape[1]} numbers, expected a multiple of {width}")
         vectors = flat[:, width:].reshape(len(flat), -1, width)
-        valid = ~torch.isnan(vectors[..., 0])
-        return cls(vectors.nan_to_num(0.0), valid, flat[:, :width])
+        valid = ~torch.isnan(vectors).all(dim=-1)
+        return cls(vectors.masked_fill(~valid[..., None], 0.0), valid, flat[:, :width])
 
 
 _KINDS: dict[str, type[Embedding]] = {c.kind: c for c in (Points, Sets, Samples, Gaussians, Boxes, Fragments)}

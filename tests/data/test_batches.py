@@ -51,8 +51,9 @@ def test_epochs_and_seeds_differ() -> None:
 
 
 def test_no_batch_is_a_scrap() -> None:
-    sizes = [len(b.images) for b in ImagesWithCaptions(8).epoch(some(17), seed=0, epoch=0)]
-    assert min(sizes) >= 8
+    for images in range(2, 60):
+        sizes = [len(b.images) for b in ImagesWithCaptions(8).epoch(some(images), seed=0, epoch=0)]
+        assert max(sizes) <= 10 and min(sizes) >= min(images, 5)
 
 
 def test_one_image_cannot_train() -> None:

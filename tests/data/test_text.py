@@ -17,6 +17,8 @@ from manymatch.errors import DataError
         ("dog’s", ["dog"]),
         ("Ein Mädchen läuft", ["ein", "mädchen", "läuft"]),
         ("two_words", ["two", "words"]),
+        ("e\u0301te\u0301 été", ["été", "été"]),
+        ("हिन्दी में", ["हिन्दी", "में"]),
         ("...", []),
     ],
 )

@@ -7,11 +7,22 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from manymatch.data.features import Features, Pixels
 from manymatch.data.pairs import Pairs
 from manymatch.data.text import MASK, PAD, Tokens, Vocabulary
-from manymatch.encoders import BiGRUTower, FeatureTower, ImageInput, PixelTower, PointHead, Standardise, TextInput
+from manymatch.encoders import (
+    BiGRUTower,
+    FeatureTower,
+    ImageInput,
+    LinearFeatures,
+    PixelTower,
+    PointHead,
+    Standardise,
+    TextInput,
+    look_at,
+)
 from manymatch.encoders.texts import drop_words
 from manymatch.errors import DataError, UnknownName
 
@@ -116,6 +127,40 @@ def test_pixel_tower_scales_any_picture(world: Pairs) -> None:
     torch.testing.assert_close(tower(pixels[:1]).embedding.tensors()["vectors"], both[:1], rtol=0, atol=1e-5)
     with pytest.raises(DataError, match="reads pixels"):
         tower(some_features())
+
+
+@pytest.mark.parametrize(("size", "dim"), [(33, 100), (50, 5), (16, 8)])
+def test_pixel_tower_takes_any_size_and_width(world: Pairs, size: int, dim: int) -> None:
+    tower = PixelTower(ImageInput("cnn", size=size), PointHead(), dim=dim).eval()
+    assert tower(tower.prepare([world.images[0]])).embedding.tensors()["vectors"].shape == (1, dim)
+    with pytest.raises(DataError, match=f"the run reads {size} x {size}"):
+        tower(Pixels(np.zeros((1, 3, 20, 20), np.float32)))
+
+
+def test_features_of_another_kind_are_refused() -> None:
+    tower, features = feature_tower(), some_features()
+    assert features.vectors is not None and features.pooled is not None
+    with pytest.raises(DataError, match="fragment width 1, but the run was trained on 4"):
+        tower(Features(features.vectors[..., :1], pooled=features.pooled))
+    with pytest.raises(DataError, match="pooled width 3, but the run was trained on 5"):
+        tower(Features(features.vectors, pooled=features.pooled[:, :3]))
+    torch.manual_seed(0)
+    linear = LinearFeatures(ImageInput("features", 3, 4, 5), PointHead(), dim=8)
+    with pytest.raises(DataError, match="fragments 2, but the run was trained on 3"):
+        linear(Features(features.vectors[:, :2], pooled=features.pooled))
+
+
+def test_the_usual_side_counts_and_unreadable_pictures_do_not(world: Pairs) -> None:
+    class Odd:
+        def open(self, name: str) -> Image.Image:
+            if name == world.items[0].picture:
+                raise DataError("cut short")
+            wide = name == world.items[1].picture
+            return Image.new("RGB", (200, 20) if wide else (80, 64))
+
+    pairs = Pairs(world.items, pictures=Odd(), name="odd")  # type: ignore[arg-type]
+    assert look_at(pairs, None, longest_side=96).size == 64
+    assert look_at(pairs, None, longest_side=32).size == 32
 
 
 def test_shift_keeps_the_picture_while_training(world: Pairs) -> None:

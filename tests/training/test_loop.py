@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -136,6 +137,72 @@ def test_a_run_is_not_overwritten(featured: Pairs, tmp_path: Path) -> None:
         train(build(few), few, out=tmp_path, config=config, say=None)
     with pytest.raises(CheckpointError, match="other data or with other settings"):
         train(build(few), few, out=tmp_path, config=TrainConfig(epochs=2), resume=True, say=None)
+    (tmp_path / "training" / "state.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"holds a run without training/state\.safetensors"):
+        train(build(few), few, out=tmp_path, config=config, resume=True, say=None)
+
+
+def test_a_fitted_run_is_not_overwritten_either(featured: Pairs, tmp_path: Path) -> None:
+    def fit(pairs: Pairs, **options: bool) -> Model:
+        return train(mm.method("cca", least_count=1).build(pairs), pairs, out=tmp_path, say=None, **options)
+
+    few = featured.take(range(40))
+    first = fit(few)
+    with pytest.raises(CheckpointError, match="holds a run already"):
+        fit(few)
+    assert fit(few, resume=True).fingerprint() == first.fingerprint()
+    with pytest.raises(CheckpointError, match="other data or with other settings"):
+        fit(featured.take(range(50)), resume=True)
+    with pytest.raises(CheckpointError, match="holds a run without"):
+        train(build(few), few, out=tmp_path, resume=True, say=None)
+
+
+def test_other_features_are_another_run(featured: Pairs, world: Pairs, tmp_path: Path) -> None:
+    few = featured.take(range(32))
+    train(build(few), few, out=tmp_path, config=TrainConfig(epochs=1), say=None)
+
+    class Louder:
+        def get(self, items: object) -> Features:
+            found = featured.features.get(items)  # type: ignore[union-attr, arg-type]
+            return Features(found.vectors * 3, pooled=found.pooled)  # type: ignore[operator]
+
+        def sizes(self) -> dict[str, int]:
+            return featured.features.sizes()  # type: ignore[union-attr]
+
+    other = Pairs(few.items, features=Louder(), name="louder")
+    with pytest.raises(CheckpointError, match="other data or with other settings"):
+        train(build(other), other, out=tmp_path, config=TrainConfig(epochs=1), resume=True, say=None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"batch": 1}, "dive.batch: found 1, expected at least 2"),
+        ({"elements": 0}, "dive.elements: found 0, expected at least 1"),
+        ({"dropout": 1.5}, "expected at least 0 and at most 0.99"),
+        ({"temperature": 0.001}, "expected at least 0.01"),
+    ],
+)
+def test_numbers_have_ranges(settings: dict[str, float], said: str) -> None:
+    with pytest.raises(DataError, match=re.escape(said)):
+        mm.method("dive", **settings)
+    with pytest.raises(DataError, match="lr: found -1"):
+        TrainConfig(lr=-1.0)
+    with pytest.raises(DataError, match=r"average: found '0\.9'"):
+        TrainConfig(average="0.9")  # type: ignore[arg-type]
+
+
+def test_a_device_that_is_not_there(featured: Pairs, tmp_path: Path) -> None:
+    few = featured.take(range(32))
+    with pytest.raises(mm.Error, match="device 'abacus' cannot be used"):
+        train(build(few), few, out=tmp_path, config=TrainConfig(device="abacus"), say=None)
+
+
+def test_a_gradient_that_is_no_number_stops(featured: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = featured.take(range(32))
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *_: torch.tensor(float("nan")))
+    with pytest.raises(DataError, match="the gradient is nan at step 0"):
+        train(build(few), few, out=tmp_path, config=TrainConfig(epochs=1), say=None)
 
 
 def test_resume_without_a_run_starts_one_and_says_so(featured: Pairs, tmp_path: Path) -> None:
@@ -189,7 +256,7 @@ def test_settings_find_their_place() -> None:
         split_settings("dive", {"epoch": "3"})
     with pytest.raises(DataError, match="epochs: found 'many'"):
         split_settings("dive", {"epochs": "many"})
-    with pytest.raises(DataError, match="epochs 0, expected at least 1"):
+    with pytest.raises(DataError, match="epochs: found 0, expected at least 1"):
         TrainConfig(epochs=0)
 
 

@@ -54,6 +54,8 @@ def train(
     chosen = build(method, **of_method)
     config = TrainConfig(**of_config)
     pairs = read(data, images, features, pooled, field)
+    if not pairs.splits:
+        typer.echo(f"DATA has no splits: training on all {len(pairs)} images", err=True)
     training = pairs.split(split) if pairs.splits else pairs
     validation = pairs.split(val_split) if val_split in pairs.splits else None
     if validation is None:

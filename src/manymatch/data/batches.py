@@ -5,6 +5,7 @@ An epoch's order depends only on (seed, epoch), so a run resumes anywhere by its
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -41,8 +42,8 @@ class Sampler(Protocol):
 
 
 def _cut(order: Ints, size: int) -> list[Ints]:
-    """Batches as equal as can be: a rest of one or two items would have no negatives worth learning from."""
-    return np.array_split(order, max(1, round(len(order) / size)))
+    """Batches as equal as can be, at most a quarter above the size: a rest of one or two would have no negatives."""
+    return np.array_split(order, max(1, math.ceil(len(order) / size - 0.25)))
 
 
 def _usable(pairs: Pairs) -> Ints:

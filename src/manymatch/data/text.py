@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ __all__ = ["MASK", "PAD", "UNKNOWN", "Tokenizer", "Tokens", "Vocabulary", "texts
 
 PAD, UNKNOWN, MASK = 0, 1, 2
 _SPECIAL = ("<pad>", "<unk>", "<mask>")
-_WORD = re.compile(r"[^\W_]+")
+_WORD = re.compile(r"[a-z0-9]+")
 _POSSESSIVE = re.compile(r"['’]s\b")
 
 
@@ -34,7 +35,9 @@ def texts_of(texts: Any) -> list[str]:
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """Lower case, possessive "'s" dropped, runs of letters and digits of any script.
+    """Lower case, possessive "'s" dropped, runs of letters, their marks and digits, of any script.
+
+    A script that puts no blanks between words gives one word a run.
 
     Attributes:
         longest: words kept of a text; the rest is cut.
@@ -44,7 +47,15 @@ class Tokenizer:
 
     def words(self, text: str) -> list[str]:
         """The words of one text, at most `longest`."""
-        return _WORD.findall(_POSSESSIVE.sub("", text.lower()))[: self.longest]
+        plain = _POSSESSIVE.sub("", unicodedata.normalize("NFC", text.lower()))
+        found = _WORD.findall(plain) if plain.isascii() else _runs(plain)
+        return found[: self.longest]
+
+
+def _runs(text: str) -> list[str]:
+    """Runs of letters, digits and the marks that belong to them, in any script."""
+    spaced = (c if c.isalnum() or unicodedata.category(c).startswith("M") else " " for c in text)
+    return "".join(spaced).split()
 
 
 @dataclass(frozen=True)

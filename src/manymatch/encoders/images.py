@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -19,9 +20,19 @@ from .base import Head, ImageTower, Locals, lengths_to_valid
 from .pooling import max_mean_pool, max_pool
 from .standardise import Standardise
 
-__all__ = ["FeatureTower", "ImageInput", "PixelTower", "RegionProjector", "SmallCNN", "feature_blocks", "look_at"]
+__all__ = [
+    "FeatureTower",
+    "ImageInput",
+    "PixelTower",
+    "RegionProjector",
+    "SmallCNN",
+    "feature_blocks",
+    "look_at",
+    "real_fragments",
+]
 
 _BLOCK = 512
+_LOOKED_AT = 32
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,18 @@ class ImageInput:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    def expect(self, images: Features, *, all_fragments: bool = False) -> None:
+        """Raises DataError unless features are as wide as those the run was trained on (and as many fragments)."""
+        trained = (self.fragments if all_fragments else None, self.fragment_width or None, self.pooled_width or None)
+        given = (
+            None if images.vectors is None or not all_fragments else images.vectors.shape[1],
+            None if images.vectors is None else images.vectors.shape[2],
+            None if images.pooled is None else images.pooled.shape[1],
+        )
+        for what, wanted, found in zip(("fragments", "fragment width", "pooled width"), trained, given, strict=True):
+            if wanted is not None and found is not None and wanted != found:
+                raise DataError(f"features: {what} {found}, but the run was trained on {wanted}; give the same kind")
+
 
 def look_at(pairs: Pairs, tower: str | None, *, longest_side: int) -> ImageInput:
     """Choose the tower the data allow ("features" where there are some, else "cnn") and measure its input.
@@ -64,7 +87,21 @@ def look_at(pairs: Pairs, tower: str | None, *, longest_side: int) -> ImageInput
         )
     if pairs.pictures is None:
         raise DataError("image tower 'cnn': the pairs have no pictures; give --images PATH (a folder or a tar)")
-    return ImageInput("cnn", size=min(longest_side, *pairs.images[0].size))
+    return ImageInput("cnn", size=min(longest_side, _usual_side(pairs)))
+
+
+def _usual_side(pairs: Pairs) -> int:
+    """Median shorter side, in pixels, of the first pictures that can be read."""
+    sides: list[int] = []
+    for item in pairs.items:
+        with suppress(DataError):
+            assert pairs.pictures is not None
+            sides.append(min(pairs.pictures.open(item.picture or "").size))
+        if len(sides) == _LOOKED_AT:
+            break
+    if not sides:
+        raise DataError(f"{pairs.name}: none of {len(pairs)} pictures can be read; look with: manymatch check DATA")
+    return int(np.median(sides))
 
 
 def feature_blocks(images: Images) -> Iterator[Features]:
@@ -121,6 +158,7 @@ class FeatureTower(ImageTower):
         pooling: "max" (published) or "max_mean".
         norm: of the projector.
         use_pooled: read the pooled vector when there is one.
+        standardise: bring features to one scale first; False takes them as they are.
         dropout, feature_dropout: after the projector; on the standardised input.
         drop: probability with which a fragment is left out while training (VSE-infinity: 0.2).
     """
@@ -137,22 +175,24 @@ class FeatureTower(ImageTower):
         pooling: Literal["max", "max_mean"] = "max_mean",
         norm: Literal["batch", "layer"] = "batch",
         use_pooled: bool = True,
+        standardise: bool = True,
         dropout: float = 0.1,
         feature_dropout: float = 0.0,
         drop: float = 0.2,
     ) -> None:
         super().__init__()
+        self.inputs = inputs
         self.drop, self.pool = drop, max_pool if pooling == "max" else max_mean_pool
         self.head = head
         self.dropout = nn.Dropout(dropout)
         self.fragment_dropout, self.pooled_dropout = nn.Dropout(feature_dropout / 2), nn.Dropout(feature_dropout)
         if inputs.fragments:
-            self.fragment_scale = Standardise(inputs.fragment_width, power=0.5)
+            self.fragment_scale = Standardise(inputs.fragment_width, power=0.5) if standardise else nn.Identity()
             self.projector = RegionProjector(inputs.fragment_width, dim, hidden, norm=norm)
         self.has_fragments = bool(inputs.fragments)
         self.has_pooled = bool(inputs.pooled_width) and (use_pooled or not inputs.fragments)
         if self.has_pooled:
-            self.pooled_scale = Standardise(inputs.pooled_width)
+            self.pooled_scale = Standardise(inputs.pooled_width) if standardise else nn.Identity()
             self.pooled_linear = nn.Linear(inputs.pooled_width, dim)
             self.pooled_mlp = nn.Sequential(
                 nn.Linear(inputs.pooled_width, dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(dim, dim)
@@ -160,14 +200,15 @@ class FeatureTower(ImageTower):
 
     def fit_input(self, images: Images) -> None:
         """Statistics of the training images, streamed."""
-        if self.has_fragments:
-            self.fragment_scale.fit(lambda: (_real(f) for f in feature_blocks(images)))
-        if self.has_pooled:
+        if self.has_fragments and isinstance(self.fragment_scale, Standardise):
+            self.fragment_scale.fit(lambda: (real_fragments(f) for f in feature_blocks(images)))
+        if self.has_pooled and isinstance(self.pooled_scale, Standardise):
             self.pooled_scale.fit(lambda: (f.pooled for f in feature_blocks(images) if f.pooled is not None))
 
     def forward(self, images: Features | Pixels) -> Encoded:
         if isinstance(images, Pixels):
             raise DataError("this run reads precomputed features and has no backbone to look at a picture; use like=ID")
+        self.inputs.expect(images)
         pooled = self._pooled(images) if self.has_pooled else None
         if not self.has_fragments:
             assert pooled is not None
@@ -199,7 +240,7 @@ class FeatureTower(ImageTower):
         return out
 
 
-def _real(features: Features) -> np.ndarray[Any, Any]:
+def real_fragments(features: Features) -> np.ndarray[Any, Any]:
     """The valid fragments only, (m, c)."""
     assert features.vectors is not None
     if features.lengths is None:
@@ -251,8 +292,9 @@ class PixelTower(ImageTower):
         self.cnn = SmallCNN(dim)
         cells = (-(-inputs.size // 16)) ** 2
         self.place = nn.Parameter(torch.randn(cells, dim) * 0.02)
-        self.whole = nn.Sequential(nn.Linear(cells * dim // 8, dim), nn.ReLU(), nn.Linear(dim, dim))
-        self.squeeze = nn.Linear(dim, dim // 8)
+        narrow = max(1, dim // 8)
+        self.whole = nn.Sequential(nn.Linear(cells * narrow, dim), nn.ReLU(), nn.Linear(dim, dim))
+        self.squeeze = nn.Linear(dim, narrow)
         self.dropout = nn.Dropout(dropout)
 
     def prepare(self, pictures: Iterable[Image.Image]) -> Pixels:
@@ -266,6 +308,8 @@ class PixelTower(ImageTower):
         if isinstance(images, Features):
             raise DataError("this run reads pixels, found precomputed features; give pictures (--images PATH)")
         pixels = torch.as_tensor(images.array, dtype=torch.float32, device=self.place.device)
+        if tuple(pixels.shape[2:]) != (self.size, self.size):
+            raise DataError(f"pixels: {tuple(pixels.shape[2:])}, but the run reads {self.size} x {self.size}")
         if self.training:
             pixels = _shifted(pixels, self.size // 16)
         vectors = self.dropout(self.cnn(pixels) + self.place)

@@ -17,7 +17,7 @@ from ..data.text import Tokenizer, Tokens, Vocabulary
 from ..embeddings import Encoded
 from ..errors import DataError
 from .base import Head, ImageTower, Locals, TextTower
-from .images import ImageInput, feature_blocks
+from .images import ImageInput, feature_blocks, real_fragments
 from .standardise import Standardise
 from .texts import TextInput
 
@@ -37,7 +37,7 @@ class LinearFeatures(ImageTower):
 
     def __init__(self, inputs: ImageInput, head: Head, *, dim: int) -> None:
         super().__init__()
-        self.fragments, self.head = inputs.fragments, head
+        self.measured, self.fragments, self.head = inputs, inputs.fragments, head
         width = inputs.pooled_width + inputs.fragments * inputs.fragment_width
         if inputs.pooled_width:
             self.pooled_scale = Standardise(inputs.pooled_width)
@@ -51,12 +51,13 @@ class LinearFeatures(ImageTower):
         if self.has_pooled:
             self.pooled_scale.fit(lambda: (f.pooled for f in feature_blocks(images) if f.pooled is not None))
         if self.fragments:
-            self.fragment_scale.fit(lambda: (f.vectors for f in feature_blocks(images) if f.vectors is not None))
+            self.fragment_scale.fit(lambda: (real_fragments(f) for f in feature_blocks(images)))
 
     def inputs(self, images: Features | Pixels) -> Tensor:
         """What the linear map sees: (n, p + f c)."""
         if isinstance(images, Pixels):
             raise DataError("this run reads precomputed features and has no backbone to look at a picture; use like=ID")
+        self.measured.expect(images, all_fragments=True)
         parts = []
         device = self.linear.weight.device
         if self.has_pooled:

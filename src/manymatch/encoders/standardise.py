@@ -52,7 +52,9 @@ class Standardise(nn.Module):
             count += len(flat)
             total, square = total + flat.sum(0), square + flat.square().sum(0)
         mean = total / count
-        std = (square / count - mean.square()).clamp(min=0).sqrt() + 1e-3
+        std = (square / count - mean.square()).clamp(min=0).sqrt()
+        # A channel that hardly varies must not be blown up to unit variance: it says next to nothing.
+        std = std + 1e-3 * std.mean() + 1e-12
         self.mean.copy_(mean)
         self.spread.copy_(std**self.power * std.mean() ** (1 - self.power))
 

@@ -25,8 +25,8 @@ class InfoNCE(ScoreLoss):
 
     def __init__(self, temperature: float = 0.05, *, learned: bool = True) -> None:
         super().__init__()
-        if not temperature > 0:
-            raise DataError(f"infonce: temperature {temperature}, expected a positive number")
+        if not 0.01 <= temperature < math.inf:
+            raise DataError(f"infonce: temperature {temperature}, expected at least 0.01")
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)), requires_grad=learned)
 
     def forward(self, scores: Scores, matches: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ form (`fitted = True`) has `fit` instead. Both build the same Model, and everyth
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -34,10 +35,28 @@ from ..similarity import Similarity
 if TYPE_CHECKING:
     from .model import Model
 
-__all__ = ["Method", "Recipe", "change", "check_value"]
+__all__ = ["Method", "Recipe", "change", "check_ranges", "check_value"]
 
 SMALL_DATA = 20_000
 """Training images below which `objective="auto"` takes InfoNCE: there the hardest triplet hardly starts."""
+
+
+_SHARE = (0.0, 0.99)
+_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("dim", "word_dim", "hidden", "least_count", "elements", "iterations", "heads"), (1, math.inf)),
+    **dict.fromkeys(("head_width", "slot_hidden", "least_pairs", "most_terms"), (1, math.inf)),
+    **dict.fromkeys(("dropout", "feature_dropout", "region_drop", "word_drop"), _SHARE),
+    "longest_side": (16, 4096),
+    "batch": (2, math.inf),
+    "captions": (0, math.inf),
+    "margin": (0.0, math.inf),
+    "all_until": (0.0, 1.0),
+    "temperature": (0.01, 1e6),
+    "image_ridge": (1e-9, math.inf),
+    "text_ridge": (1e-9, math.inf),
+    "mmd_weight": (0.0, math.inf),
+    "diversity_weight": (0.0, math.inf),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,16 +103,18 @@ class Method:
         pooling: global vector, "max_mean" of projected regions and GRU states, or "published" (maximum of the regions,
             mean of the GRU's two final states).
         use_pooled: read the pooled image vector where the data have one.
+        standardise: bring precomputed features to one scale by the training split; the published systems take them raw.
         longest_side: pictures are scaled to at most this many pixels.
         least_count: a word must occur this often in the training captions.
         batch: images a step.
-        captions: captions of an image in a batch.
+        captions: captions of an image in a batch; 0 takes all it has.
         objective: "auto" takes "infonce" below 20,000 training images, else "triplet".
         margin: of the triplet, in units of similarity.
         all_until: share of the run with all negatives before the hardest (triplet only).
         temperature: of InfoNCE at the start; learned.
         mode: "paper", or "released" where the authors' code departs from it.
-        preset: the named set of values this method started from.
+        preset: the named set of values this method started from. `method(name, preset=...)` fills them in; the field
+            alone changes nothing.
     """
 
     name: ClassVar[str] = ""
@@ -112,6 +133,7 @@ class Method:
     region_norm: Literal["layer", "batch"] = "layer"
     pooling: Literal["max_mean", "published"] = "max_mean"
     use_pooled: bool = True
+    standardise: bool = True
     longest_side: int = 96
     least_count: int = 3
     batch: int = 192
@@ -126,6 +148,7 @@ class Method:
     def __post_init__(self) -> None:
         for spec in fields(self):
             check_value(self.name or type(self).__name__, spec.name, getattr(self, spec.name), _hints(type(self)))
+        check_ranges(self.name or type(self).__name__, self, _RANGES)
         if self.preset and self.preset not in self.presets:
             raise UnknownName(f"preset of {self.name}", self.preset, self.presets)
 
@@ -152,6 +175,7 @@ class Method:
             pooling="max" if self.pooling == "published" else "max_mean",
             norm=self.region_norm,
             use_pooled=self.use_pooled,
+            standardise=self.standardise,
             dropout=self.dropout,
             feature_dropout=self.feature_dropout,
             drop=self.region_drop,
@@ -241,6 +265,15 @@ def check_value(owner: str, name: str, value: Any, hints: Mapping[str, Any]) -> 
         raise DataError(f"{owner}.{name}: found {value!r} ({type(value).__name__}), expected {_say(hints[name])}")
 
 
+def check_ranges(owner: str, holder: Any, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Raises DataError unless every number of the dataclass that has a range lies in it."""
+    for name, (low, high) in ranges.items():
+        value = getattr(holder, name, None)
+        if value is not None and not low <= value <= high:
+            end = "" if math.isinf(high) else f" and at most {high:g}"
+            raise DataError(f"{owner}.{name}: found {value!r}, expected at least {low:g}{end}")
+
+
 def _fits(value: Any, hint: Any) -> bool:
     origin = get_origin(hint)
     if hint is Any:
@@ -282,6 +315,8 @@ def change(owner: str, cls: type, settings: Mapping[str, str | Any]) -> dict[str
             raise UnknownName(f"field of {owner}", name, known)
         out[name] = _parse(value, hints[name]) if isinstance(value, str) else value
         check_value(owner, name, out[name], hints)
+        if float in (hints[name], *get_args(hints[name])) and isinstance(out[name], int):
+            out[name] = float(out[name])
     return out
 
 

@@ -6,15 +6,15 @@ weighted words with pairs of words.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from ..data.pairs import Pairs
-from ..encoders import BagOfWords, Head, ImageInput, LinearFeatures, PointHead, TextInput, feature_blocks, look_at
+from ..data.pairs import Item, Pairs
+from ..encoders import BagOfWords, Head, ImageInput, LinearFeatures, PointHead, TextInput, look_at
 from ..encoders.linear import weigh_terms
 from ..errors import DataError, UnknownName
 from ..similarity import Cosine, Similarity
@@ -84,8 +84,8 @@ class CCA(Method):
         assert isinstance(images, LinearFeatures) and isinstance(texts, BagOfWords)
         texts.weights.copy_(self._terms(pairs)[1])
         say(f"sums over {len(pairs)} images and {len(pairs.captions)} captions ({len(texts.vocabulary)} terms)")
-        text_mean, own_mean, cyy = _text_sums(texts, pairs)
-        image_mean, cxx, cxy = _image_sums(images, pairs, own_mean - text_mean)
+        text_mean, cyy = _text_sums(texts, pairs)
+        image_mean, cxx, cxy = _image_sums(images, texts, pairs)
         say("canonical directions")
         lx = _root(cxx, self.image_ridge * float(cxx.diagonal().mean()))
         ly = _root(cyy, self.text_ridge * float(cyy.diagonal().sum()) / 2500.0)
@@ -107,53 +107,56 @@ def _root(covariance: Tensor, ridge: float) -> Tensor:
     return torch.linalg.cholesky(covariance)
 
 
-def _text_sums(tower: BagOfWords, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean term vector (t,), each image's mean term vector (i, t) float32, and the covariance (t, t) float64."""
+def _text_sums(tower: BagOfWords, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    """Mean term vector (t,) and the covariance (t, t), float64."""
     size = len(tower.vocabulary)
     second = torch.zeros(size * size)
     total = torch.zeros(size, dtype=torch.float64)
-    own = torch.zeros(len(pairs), size)
-    owner = torch.from_numpy(pairs.owner)
-    counts = torch.bincount(owner, minlength=len(pairs)).clamp(min=1)
     for start in range(0, len(pairs.captions), _BLOCK):
         ids, shares = tower.shares(tower.tokens(pairs.captions[start : start + _BLOCK]))
         total.index_add_(0, ids.flatten(), shares.flatten().double())
         second.index_add_(
             0, (ids[:, :, None] * size + ids[:, None, :]).flatten(), (shares[:, :, None] * shares[:, None, :]).flatten()
         )
-        rows = owner[start : start + _BLOCK]
-        flat = (rows[:, None] * size + ids).flatten()
-        own.view(-1).index_add_(0, flat, (shares / counts[rows][:, None]).flatten())
     captions = max(len(pairs.captions), 1)
     mean = total / captions
     covariance = second.view(size, size).double().div_(captions)
     covariance.addr_(mean, mean, alpha=-1.0)
-    return mean, own, covariance
+    return mean, covariance
 
 
-def _image_sums(tower: LinearFeatures, pairs: Pairs, own: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _own_means(tower: BagOfWords, items: Sequence[Item]) -> Tensor:
+    """Mean term vector of each image's own captions (i, t) float32."""
+    size = len(tower.vocabulary)
+    out = torch.zeros(len(items) * size)
+    ids, shares = tower.shares(tower.tokens([caption for item in items for caption in item.captions]))
+    counts = torch.tensor([len(item.captions) for item in items])
+    rows = torch.repeat_interleave(torch.arange(len(items)), counts)
+    out.index_add_(0, (rows[:, None] * size + ids).flatten(), (shares / counts[rows][:, None]).flatten())
+    return out.view(len(items), size)
+
+
+def _image_sums(images: LinearFeatures, texts: BagOfWords, pairs: Pairs) -> tuple[Tensor, Tensor, Tensor]:
     """Mean input (w,), covariance (w, w) and cross-covariance with the images' mean captions (w, t), float64.
 
     Images without a caption take no part.
     """
-    width = tower.linear.in_features
+    width, terms = images.linear.in_features, len(texts.vocabulary)
     total = torch.zeros(width, dtype=torch.float64)
     second = torch.zeros(width, width, dtype=torch.float64)
-    cross = torch.zeros(width, own.shape[1], dtype=torch.float64)
-    own_total = torch.zeros(own.shape[1], dtype=torch.float64)
-    start = used = 0
-    for block in feature_blocks(pairs.images):
-        rows = slice(start, start + len(block))
-        kept = torch.tensor([bool(item.captions) for item in pairs.items[rows]])
-        x, y = tower.inputs(block)[kept], own[rows][kept].float()
+    cross = torch.zeros(width, terms, dtype=torch.float64)
+    own_total = torch.zeros(terms, dtype=torch.float64)
+    captioned = [n for n, item in enumerate(pairs.items) if item.captions]
+    for start in range(0, len(captioned), _BLOCK):
+        block = pairs.images.take(captioned[start : start + _BLOCK])
+        x, y = images.inputs(block.read_features()), _own_means(texts, block.items)
         total += x.sum(0)
         own_total += y.sum(0)
         second += x.T @ x
         cross += x.T @ y
-        start, used = rows.stop, used + int(kept.sum())
-    mean = total / used
-    second.div_(used).addr_(mean, mean, alpha=-1.0)
-    cross.div_(used).addr_(mean, own_total / used, alpha=-1.0)
+    mean = total / len(captioned)
+    second.div_(len(captioned)).addr_(mean, mean, alpha=-1.0)
+    cross.div_(len(captioned)).addr_(mean, own_total / len(captioned), alpha=-1.0)
     return mean, second, cross
 
 

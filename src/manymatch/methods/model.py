@@ -105,7 +105,7 @@ class Model(nn.Module):
         """Anything that can be encoded, as the tower reads it.
 
         Args:
-            images: `Images` (pairs.images), `Features`, `Pixels`, or a list of paths or PIL images.
+            images: `Images` (pairs.images), `Features`, `Pixels`, or a list of paths and PIL images.
 
         Raises:
             DataError: something else, or not what this run's tower reads.
@@ -114,8 +114,6 @@ class Model(nn.Module):
             return images
         if isinstance(images, Images) and self.image_input == "features":
             return images.read_features()
-        if isinstance(images, str | Path | Image.Image):
-            images = [images]
         if not isinstance(self.images, PixelTower):
             raise DataError(
                 "this run reads precomputed features and has no backbone to look at a picture; "
@@ -128,10 +126,12 @@ class Model(nn.Module):
         """Embeddings of n images, on the CPU, without gradients.
 
         Args:
-            images: as `prepare_images`.
+            images: as `prepare_images`, or one path or PIL image.
             batch_size: images at a time; it changes no embedding beyond rounding.
             progress: told how many images were done after each batch.
         """
+        if isinstance(images, str | Path | Image.Image):
+            images = [images]
         return self._encode(images, len(images), batch_size, progress, lambda x: self.images(self.prepare_images(x)))
 
     def encode_texts(self, texts: Any, *, batch_size: int = 256, progress: Progress = None) -> Embedding:
@@ -147,7 +147,9 @@ class Model(nn.Module):
         if count == 0:
             raise DataError("nothing to encode: found an empty list, expected at least one item")
         was_training, parts = self.training, []
-        self.eval()
+        if was_training:
+            # Only then: toggling is not safe over threads, and a loaded model never needs it.
+            self.eval()
         try:
             with torch.inference_mode():
                 for start in range(0, count, size):
@@ -155,7 +157,8 @@ class Model(nn.Module):
                     if progress is not None:
                         progress(len(parts[-1]))
         finally:
-            self.train(was_training)
+            if was_training:
+                self.train()
         return type(parts[0]).concat(parts)
 
     # ---- training

@@ -61,17 +61,20 @@ class SmoothChamfer(Similarity):
     def forward(self, queries: Sets, gallery: Sets) -> Tensor:
         """(q, k, d), (g, l, d) -> (q, g)."""
         self.expect(queries, gallery)
-        over_gallery, over_query = self.soft_maxima(element_cosines(queries, gallery))
+        over_gallery, over_query = self.soft_maxima(element_cosines(queries, gallery), fresh=True)
         return (over_gallery.mean(dim=0) + over_query.mean(dim=1)) / 2
 
-    def soft_maxima(self, cosines: Tensor) -> tuple[Tensor, Tensor]:
-        """(k, q, l, g) -> log-sum-exp over gallery elements (k, q, g) and query elements (q, l, g), over alpha."""
+    def soft_maxima(self, cosines: Tensor, *, fresh: bool = False) -> tuple[Tensor, Tensor]:
+        """(k, q, l, g) -> log-sum-exp over gallery elements (k, q, g) and query elements (q, l, g), over alpha.
+
+        `fresh` says that nobody else holds the cosines: outside of training they are then worked on in place, so that
+        the largest tensor of a search is made once and not three times.
+        """
         if self.alpha > _UNSHIFTED_ALPHA:
             scaled = self.alpha * cosines
             return scaled.logsumexp(dim=2) / self.alpha, scaled.logsumexp(dim=0) / self.alpha
-        # Outside of training the cosines are nobody else's: the largest tensor of a search is made once, not thrice.
-        fresh = not (cosines.requires_grad or torch.is_grad_enabled())
-        weights = cosines.sub_(1.0).mul_(self.alpha).exp_() if fresh else torch.exp(self.alpha * (cosines - 1.0))
+        in_place = fresh and not torch.is_grad_enabled()
+        weights = cosines.sub_(1.0).mul_(self.alpha).exp_() if in_place else torch.exp(self.alpha * (cosines - 1.0))
         return 1.0 + weights.sum(dim=2).log() / self.alpha, 1.0 + weights.sum(dim=0).log() / self.alpha
 
     def proxy(self, embedding: Sets, role: Role) -> Tensor:

@@ -5,12 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
-from ..errors import DataError, UnknownName
+from ..errors import UnknownName
 from ..methods import Method, Recipe, change
+from ..methods.base import check_ranges, check_value
 
 __all__ = ["Plan", "TrainConfig", "split_settings"]
+
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "epochs": (1, math.inf),
+    "lr": (1e-12, 1e3),
+    "weight_decay": (0.0, 1e3),
+    "warmup": (0.0, 1.0),
+    "clip": (0.0, math.inf),
+    "average": (0.0, 0.99999),
+    "seed": (0, 2**31),
+    "save_minutes": (0.0, math.inf),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +54,10 @@ class TrainConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        change("the training config", type(self), {f.name: getattr(self, f.name) for f in fields(self)})
-        if self.epochs is not None and self.epochs < 1:
-            raise DataError(f"training config: epochs {self.epochs}, expected at least 1")
-        if self.lr is not None and not self.lr > 0:
-            raise DataError(f"training config: lr {self.lr}, expected a positive number")
+        hints = get_type_hints(type(self))
+        for spec in fields(self):
+            check_value("the training config", spec.name, getattr(self, spec.name), hints)
+        check_ranges("the training config", self, _RANGES)
 
     def recipe(self, method: Method) -> Recipe:
         """The method's recipe with what this config says instead."""

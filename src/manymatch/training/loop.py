@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import sys
 import time
@@ -20,15 +18,18 @@ from ..data.batches import Rows
 from ..data.check import readable
 from ..data.pairs import Pairs
 from ..errors import CheckpointError, DataError
-from ..evaluation import evaluate
 from ..methods import Batch, Model
-from ..runs import load, save_search
+from ..runs import load, read_run, save_search
 from .config import Plan, TrainConfig
+from .diary import append_row, measure, trim_rows
+from .identity import fingerprint_of, identity_of
 from .machine import device_of, interruptible, precision_of
 from .memory import give_back_freed_memory, keep_freed_memory
-from .state import RunningAverage, make_optimiser, read_state, write_state
+from .state import RunningAverage, make_optimiser, read_facts, read_state, write_state
 
 __all__ = ["train"]
+
+_STATE = "training/state.safetensors"
 
 Say = Callable[[str], None]
 
@@ -70,65 +71,55 @@ def train(
     keep_freed_memory()
     out = Path(out)
     tell: Say = say or (lambda line: None)
-    if (out / "run.json").is_file() and not resume:
+    if not resume and any((out / name).is_file() for name in ("run.json", _STATE)):
         raise CheckpointError(f"train: {str(out)!r} holds a run already; go on with --resume or choose another --out")
     if model.image_input == "pixels":
         pairs = _readable(pairs, tell)
+        validate = None if validate is None else _readable(validate, tell)
     out.mkdir(parents=True, exist_ok=True)
-    facts = {"data": _fingerprint(pairs), "config": asdict(config)}
+    facts = {"data": fingerprint_of(pairs), "config": asdict(config)}
     if model.method.fitted:
-        return _fit(model, pairs, validate, out, facts, tell)
+        return _fit(model, pairs, validate, out, facts, resume, tell)
     return _Run(model, pairs, validate, out, config, facts, tell, bar=say is not None).go(resume)
 
 
 def _readable(pairs: Pairs, tell: Say) -> Pairs:
     kept = readable(pairs)
     if len(kept) < len(pairs):
-        tell(f"{len(pairs) - len(kept)} pictures cannot be read and are left out; the first: {kept.problems[-1]}")
+        tell(
+            f"{len(pairs) - len(kept)} pictures cannot be read and are left out; "
+            f"the first: {kept.problems[len(pairs.problems)]}"
+        )
     return kept
 
 
-def _fit(model: Model, pairs: Pairs, validate: Pairs | None, out: Path, facts: dict[str, Any], tell: Say) -> Model:
+def _fit(
+    model: Model, pairs: Pairs, validate: Pairs | None, out: Path, facts: dict[str, Any], resume: bool, tell: Say
+) -> Model:
+    facts["identity"] = identity_of(model, pairs, validate, facts["config"], None)
+    if resume and (out / "run.json").is_file():
+        _expect_same(out, str(read_run(out).get("identity")), facts["identity"])
+        tell(f"fitted already: {out}")
+        return load(out)
     began = time.perf_counter()
     model.notes = {"fit": model.method.fit(model, pairs, tell), "seconds": 0.0}
     model.notes["seconds"] = round(time.perf_counter() - began, 1)
     if validate is not None:
-        found = _measure(model, validate)
+        found = measure(model, validate)
         model.notes["validation"] = found
         tell(f"fitted in {model.notes['seconds']:.0f} s, validation RSUM {found['RSUM']:.1f}")
+    (out / "metrics.jsonl").unlink(missing_ok=True)
+    append_row(out / "metrics.jsonl", {"fitted": True, **model.notes.get("validation", {})})
     save_search(model, out, {**facts, "finished": True})
-    _append(out / "metrics.jsonl", {"fitted": True, **model.notes.get("validation", {})})
     return load(out)
 
 
-def _fingerprint(pairs: Pairs) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    for item in pairs.items:
-        digest.update(json.dumps([item.id, *item.captions]).encode())
-    return {"name": pairs.name, "images": len(pairs), "captions": len(pairs.captions), "sha256": digest.hexdigest()}
-
-
-def _measure(model: Model, validate: Pairs) -> dict[str, float]:
-    """RSUM, R@K both ways, and the log circular variance of sets."""
-    out: dict[str, float] = {}
-    for row in evaluate(model, validate, protocol="own").rows:
-        if row["metric"] == "RSUM":
-            out["RSUM"] = row["value"]
-        elif row["metric"] == "log circular variance" or row["metric"].startswith("R@"):
-            out[f"{row['direction']} {row['metric']}"] = row["value"]
-    return out
-
-
-def _append(path: Path, row: dict[str, Any]) -> None:
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
-
-
-def _trim(path: Path, steps: int) -> None:
-    """Leave out the lines an interrupted run wrote after its last save: they will be written again."""
-    if path.is_file():
-        rows = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-        path.write_text("".join(f"{r}\n" for r in rows if json.loads(r).get("step", 0) <= steps), encoding="utf-8")
+def _expect_same(out: Path, found: str, wanted: str) -> None:
+    if found != wanted:
+        raise CheckpointError(
+            f"resume: {str(out)!r} was trained on other data or with other settings; give the same command as before, "
+            "or another --out"
+        )
 
 
 class _Run:
@@ -158,7 +149,9 @@ class _Run:
         self.optimiser = make_optimiser(model, recipe.lr, recipe.weight_decay, recipe.betas, factors)
         self.average = RunningAverage(model) if recipe.average else None
         self.best: dict[str, Any] = {}
+        self.sums: dict[str, float] = {}
         self.seconds = 0.0
+        self.facts["identity"] = identity_of(model, pairs, validate, facts["config"], self.precision)
 
     # ---- the loop
 
@@ -166,15 +159,15 @@ class _Run:
         start = self._restore(resume)
         self._announce()
         self._clock = self._saved = time.perf_counter()
-        terms: dict[str, float] = {}
         with interruptible() as stop, self._progress(start) as bar:
             for step, batch in self._batches(start):
                 terms = self._step(step, batch)
+                self.sums = {k: self.sums.get(k, 0.0) + v for k, v in terms.items()}
                 bar.set_postfix({k: f"{v:.3f}" for k, v in terms.items()}, refresh=False)
                 bar.update()
                 done = step + 1
                 if done % self.plan.epoch_steps == 0:
-                    self._epoch_end(done, terms)
+                    self._epoch_end(done)
                 elif stop.is_set() or time.perf_counter() - self._saved > 60 * self.config.save_minutes:
                     self._save(done)
                 if stop.is_set() and done < self.plan.steps:
@@ -224,8 +217,9 @@ class _Run:
             )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        if self.plan.recipe.clip:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.recipe.clip)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.recipe.clip or math.inf))
+        if not math.isfinite(norm):
+            raise DataError(f"training: the gradient is {norm} at step {step}; lower the rate with --set lr=...")
         self.optimiser.step()
         if self.average is not None:
             self.average.update(self.model, self.plan.averaging(step))
@@ -233,14 +227,16 @@ class _Run:
 
     # ---- the end of an epoch, and of the run
 
-    def _epoch_end(self, done: int, terms: dict[str, float]) -> None:
+    def _epoch_end(self, done: int) -> None:
         epoch = done // self.plan.epoch_steps
+        terms = {name: total / self.plan.epoch_steps for name, total in self.sums.items()}
+        self.sums = {}
         if self.average is not None:
             self.average.swap(self.model)
         try:
-            found = _measure(self.model, self.validate) if self.validate is not None else {}
+            found = measure(self.model, self.validate) if self.validate is not None else {}
             row = {"step": done, "epoch": epoch, **terms, **found, "seconds": round(self._elapsed(), 1)}
-            _append(self.out / "metrics.jsonl", row)
+            append_row(self.out / "metrics.jsonl", row)
             better = not self.best or self.validate is None or found["RSUM"] > self.best["RSUM"]
             if better:
                 self.best = {"epoch": epoch, **found}
@@ -288,38 +284,30 @@ class _Run:
     # ---- saving and going on
 
     def _save(self, done: int) -> None:
-        facts = {"step": done, "best": self.best, "seconds": self._elapsed(), "identity": self._identity()}
+        facts = {"step": done, "best": self.best, "seconds": self._elapsed(), "sums": self.sums}
+        facts["identity"] = self.facts["identity"]
         facts["acted"] = 0 if self.model.relation is None else self.model.relation.acted
-        write_state(self.out / "training" / "state.safetensors", self.model, self.average, self.optimiser, facts)
+        write_state(self.out / _STATE, self.model, self.average, self.optimiser, facts)
         self._saved = time.perf_counter()
 
     def _restore(self, resume: bool) -> int:
-        path = self.out / "training" / "state.safetensors"
-        if not resume:
-            (self.out / "metrics.jsonl").unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
-            return 0
+        path = self.out / _STATE
         if not path.is_file():
-            self.tell(f"nothing to resume in {self.out}: starting a new run")
+            if (self.out / "run.json").is_file():
+                raise CheckpointError(f"resume: {str(self.out)!r} holds a run without {_STATE}; choose another --out")
+            if resume:
+                self.tell(f"nothing to resume in {self.out}: starting a new run")
+            (self.out / "metrics.jsonl").unlink(missing_ok=True)
             return 0
-        facts = read_state(path, self.model, self.average, self.optimiser)
-        if facts["identity"] != self._identity():
-            raise CheckpointError(
-                f"resume: {str(self.out)!r} was trained on other data or with other settings; give the same command "
-                "as before, or another --out"
-            )
-        self.best, self.seconds = facts["best"], float(facts["seconds"])
+        facts = read_facts(path)
+        _expect_same(self.out, str(facts.get("identity")), self.facts["identity"])
+        read_state(path, self.model, self.average, self.optimiser)
+        self.best, self.sums, self.seconds = facts["best"], facts["sums"], float(facts["seconds"])
         if self.model.relation is not None:
             self.model.relation.acted = int(facts["acted"])
-        _trim(self.out / "metrics.jsonl", int(facts["step"]))
+        trim_rows(self.out / "metrics.jsonl", int(facts["step"]))
         self.tell(f"resuming at step {facts['step']} of {self.plan.steps}")
         return int(facts["step"])
-
-    def _identity(self) -> str:
-        """What must be equal for a resumed run to be the same run."""
-        config = {k: v for k, v in self.facts["config"].items() if k not in ("save_minutes", "device")}
-        told = json.dumps([self.model.describe(), self.facts["data"]["sha256"], config], sort_keys=True)
-        return hashlib.sha256(told.encode()).hexdigest()
 
     def _elapsed(self) -> float:
         return self.seconds + time.perf_counter() - self._clock

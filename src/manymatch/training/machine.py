@@ -20,9 +20,11 @@ def device_of(config: TrainConfig) -> torch.device:
     """The config's device; "auto" takes a GPU when there is one. Raises Error for a device torch does not know."""
     if config.device != "auto":
         try:
+            torch.zeros(1, device=config.device)
             return torch.device(config.device)
-        except RuntimeError as error:
-            raise Error(f"training config: device {config.device!r} ({error})") from None
+        except (RuntimeError, AssertionError) as error:
+            why = str(error).splitlines()[0]
+            raise Error(f"training config: device {config.device!r} cannot be used ({why}); leave it at auto") from None
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ..errors import CheckpointError
 from ..methods import Model
 from ..runs import save_tensors
 
-__all__ = ["RunningAverage", "make_optimiser", "read_state", "write_state"]
+__all__ = ["RunningAverage", "make_optimiser", "read_facts", "read_state", "write_state"]
 
 
 class RunningAverage:
@@ -76,20 +77,29 @@ def write_state(
     save_tensors(path, tensors, {"facts": json.dumps(facts)})
 
 
-def read_state(
-    path: Path, model: Model, average: RunningAverage | None, optimiser: torch.optim.Optimizer
-) -> dict[str, Any]:
-    """Put a saved state back into the three objects; returns its facts.
+def read_facts(path: Path) -> dict[str, Any]:
+    """The `facts` of a saved state, nothing else read. Raises CheckpointError."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(json.loads((file.metadata() or {})["facts"]))
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"resume: {str(path)!r} cannot be read ({error}); train again into another --out"
+        ) from None
+
+
+def read_state(path: Path, model: Model, average: RunningAverage | None, optimiser: torch.optim.Optimizer) -> None:
+    """Put a saved state back into the three objects.
 
     Raises:
         CheckpointError: unreadable, or of another model.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            facts = dict(json.loads((file.metadata() or {}).get("facts", "{}")))
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"resume: {str(path)!r} cannot be read ({error}); train again without --resume") from None
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"resume: {str(path)!r} cannot be read ({error}); train again into another --out"
+        ) from None
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimiser": {}}
     for key, tensor in tensors.items():
         part, _, rest = key.partition(".")
@@ -97,9 +107,8 @@ def read_state(
     try:
         model.load_state_dict(parts["model"])
     except RuntimeError as error:
-        raise CheckpointError(
-            f"resume: {str(path)!r} is of another model ({str(error).splitlines()[-1].strip()})"
-        ) from None
+        why = str(error).splitlines()[-1].strip()
+        raise CheckpointError(f"resume: {str(path)!r} is of another model ({why})") from None
     if average is not None:
         average.values = {k: v.to(model.device) for k, v in parts["average"].items()}
     moments: dict[int, dict[str, Tensor]] = {}
@@ -107,4 +116,3 @@ def read_state(
         index, _, name = key.partition(".")
         moments.setdefault(int(index), {})[name] = tensor
     optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
-    return facts

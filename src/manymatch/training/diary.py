@@ -1,0 +1,44 @@
+"""The run's diary: what is measured on the validation split, one line of JSON an epoch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..data.pairs import Pairs
+from ..data.writing import whole_file
+from ..evaluation import evaluate
+from ..methods import Model
+
+__all__ = ["append_row", "measure", "trim_rows"]
+
+
+def measure(model: Model, validate: Pairs) -> dict[str, float]:
+    """RSUM, R@K both ways, and the log circular variance of sets."""
+    out: dict[str, float] = {}
+    for row in evaluate(model, validate, protocol="own").rows:
+        if row["metric"] == "RSUM":
+            out["RSUM"] = row["value"]
+        elif row["metric"] == "log circular variance" or row["metric"].startswith("R@"):
+            out[f"{row['direction']} {row['metric']}"] = row["value"]
+    return out
+
+
+def append_row(path: Path, row: dict[str, Any]) -> None:
+    """One more line of JSON."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def trim_rows(path: Path, steps: int) -> None:
+    """Leave out the lines an interrupted run wrote after its last save: they will be written again."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            if json.loads(line).get("step", 0) <= steps:
+                rows.append(line)
+        except ValueError:
+            continue
+    with whole_file(path) as temporary:
+        temporary.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")

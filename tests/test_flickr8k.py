@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +113,8 @@ def test_pixels_train_too(photos: Pairs, tmp_path: Path) -> None:
     model = mm.method("dive", longest_side=64, dim=128).build(few)
     assert model.image_input == "pixels"
     trained = train(model, few, out=tmp_path / "run", config=TrainConfig(epochs=3), say=None)
-    losses = [float(line.split('"loss": ')[1].split(",")[0]) for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    losses = [json.loads(line)["loss"] for line in lines]
     assert losses[-1] < losses[0]
     index = mm.Index.build(trained, few.take(range(30)), tmp_path / "x")
     assert len(index.search(few.images[2], k=5).hits) == 5

@@ -51,6 +51,12 @@ class FakeModel:
     def fingerprint(self) -> str:
         return hashlib.sha256(json.dumps(self.settings).encode()).hexdigest()
 
+    def prepare_images(self, images: Any) -> Any:
+        return images
+
+    def knows(self, text: str) -> bool:
+        return text != "zzz"
+
     def encode_texts(self, texts: Sequence[str]) -> Embedding:
         self.encoded.append(list(texts))
         return self._embed([text.split() for text in texts])

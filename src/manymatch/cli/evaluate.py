@@ -53,7 +53,7 @@ def evaluate(
             pairs,
             protocol=protocol or None,
             ties=ties,
-            run="+".join(run.resolve().name for run in runs),
+            run=[run.resolve().name for run in runs],
             progress=progress,
         )
     if as_json:

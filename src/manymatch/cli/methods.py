@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+from dataclasses import fields
 from typing import Annotated
 
 import typer
@@ -41,6 +42,13 @@ def methods(
     for field, default in row["fields"].items():
         values = [default, *(preset.get(field, default) for preset in row["presets"].values())]
         typer.echo(f"{field:<18}" + "".join(f"{v!s:<12}" for v in values) + meanings.get(field, ""))
+    from ..training import TrainConfig
+
+    typer.echo(f"\n{'training':<18}{'default':<12}meaning (none: what the method's recipe says)")
+    meanings = field_meanings(TrainConfig)
+    for spec in fields(TrainConfig):
+        default = "none" if spec.default is None else str(spec.default)
+        typer.echo(f"{spec.name:<18}{default:<12}{meanings.get(spec.name, '')}")
     typer.echo("\nchange any with --set FIELD=VALUE; a preset with --set preset=NAME")
 
 

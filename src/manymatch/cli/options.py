@@ -49,7 +49,11 @@ Field = Annotated[
 ]
 Truth = Annotated[
     Path | None,
-    typer.Option("--truth", metavar="FILE", help='Further right answers: JSON Lines {"query": id, "matches": [ids]}.'),
+    typer.Option(
+        "--truth",
+        metavar="FILE",
+        help='All right answers of the queries it lists: JSON Lines {"query": id, "matches": [ids]}.',
+    ),
 ]
 
 _SHOWN = 10

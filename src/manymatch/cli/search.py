@@ -41,7 +41,8 @@ def search(
 
     if sum(given is not None for given in (words, image, like)) != 1:
         raise DataError('search: give one of "words", --image F or --like ID')
-    found = Index.open(index).search(
+    opened = Index.open(index)
+    found = opened.search(
         image if image is not None else words,
         k,
         like=like,
@@ -49,6 +50,8 @@ def search(
         exact=exact or None,
         offset=offset,
     )
+    if words is not None and not opened.model.knows(words):
+        typer.echo("the run knows no word of the query: the order says nothing", err=True)
     typer.echo(json.dumps(found.to_json(), ensure_ascii=False) if as_json else _table(found, among or "images"))
 
 

@@ -35,7 +35,9 @@ def train(
         ),
     ] = None,
     split: Annotated[str, typer.Option(help="The split to train on; everything where DATA has no splits.")] = "train",
-    val_split: Annotated[str, typer.Option(help="The split that chooses the best epoch.")] = "val",
+    val_split: Annotated[
+        str | None, typer.Option(help="The split that chooses the best epoch. Default: val, where DATA has one.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last save of RUN.")] = False,
 ) -> None:
     """Train a method and keep its best epoch.
@@ -57,9 +59,9 @@ def train(
     if not pairs.splits:
         typer.echo(f"DATA has no splits: training on all {len(pairs)} images", err=True)
     training = pairs.split(split) if pairs.splits else pairs
-    validation = pairs.split(val_split) if val_split in pairs.splits else None
+    validation = pairs.split(val_split or "val") if val_split or "val" in pairs.splits else None
     if validation is None:
-        typer.echo(f"no split {val_split!r}: the last weights are kept, none are chosen by validation", err=True)
+        typer.echo("DATA has no split 'val': the last weights are kept, none are chosen by validation", err=True)
     model = chosen.build(training, image_tower=image_tower, text_tower=text_tower, seed=config.seed)
     run(model, training, validate=validation, out=out, config=config, resume=resume)
     typer.echo(

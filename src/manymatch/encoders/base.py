@@ -58,5 +58,9 @@ class TextTower(nn.Module):
         """Texts as this tower reads them."""
         raise NotImplementedError
 
+    def knows(self, text: str) -> bool:
+        """Whether any word of the text is in the vocabulary."""
+        raise NotImplementedError
+
     def forward(self, tokens: Tokens) -> Encoded:
         raise NotImplementedError

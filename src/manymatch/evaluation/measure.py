@@ -32,7 +32,7 @@ def evaluate(
     protocol: str | Sequence[str] | None = None,
     ties: str = "expected",
     batch_size: int = 256,
-    run: str | None = None,
+    run: str | Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """How well captions find images and images find captions.
@@ -43,7 +43,7 @@ def evaluate(
         protocol: "own", "matches", or a list; by default what the data's truth allows.
         ties: "expected", "optimistic" or "pessimistic", see `metrics`.
         batch_size: items encoded at a time.
-        run: what tables call it; by default the models' names joined by "+".
+        run: what tables call it, or each model of an ensemble; by default the models' names.
         progress: called with (done, total) of each stage: pictures, images, captions, score tiles.
 
     Raises:
@@ -59,16 +59,19 @@ def evaluate(
     truths = {name: PROTOCOLS[name].truth(pairs) for name in names}
     encoded = [_encode(model, pairs, batch_size, progress) for model in members]
     i2t, t2i = _ranked(members, encoded, pairs, _union(list(truths.values())), progress)
-    title = run or "+".join(model.name for model in members)
+    labels = [run] if isinstance(run, str) else list(run or [model.name for model in members])
+    title = "+".join(labels)
     rows: list[Row] = []
     for name, truth in truths.items():
         ranks = i2t.only(truth), t2i.only(truth.transpose())
         notes += _left_out(name, *ranks)
         rows += [{"run": title, **found} for found in PROTOCOLS[name].rows(name, *ranks, ties)]
-    for model, both in zip(members, encoded, strict=True):
-        called = title if len(members) == 1 else model.name
-        rows += [{"run": called, **found} for found in _health(*both)]
-    made = tuple(m.summary if title == m.name or len(members) > 1 else f"{title}: {m.summary}" for m in members)
+    labels = labels if len(labels) == len(members) else [model.name for model in members]
+    for label, both in zip(labels, encoded, strict=True):
+        rows += [{"run": label, **found} for found in _health(*both)]
+    made = tuple(
+        m.summary if label == m.name else f"{label}: {m.summary}" for label, m in zip(labels, members, strict=True)
+    )
     return Report(rows, tuple(notes), made)
 
 

@@ -80,6 +80,8 @@ class Index(Contents):
         """
         if not len(pairs):
             raise DataError(f"{pairs.name}: no images, so nothing to index; read data with at least one")
+        # What the model cannot read must not leave an empty index of this run behind.
+        model.prepare_images(pairs.images[:1])
         index = cls._prepare(model, Path(out), engine, precision)
         total = Added()
         for start in range(0, len(pairs), _BATCH):
@@ -101,7 +103,10 @@ class Index(Contents):
             return index
         from .. import runs
 
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"index: {str(folder)!r} cannot be a folder ({error.strerror}); choose another") from None
         runs.save_search(model, folder / _RUN)
         settings = {
             "fingerprint": model.fingerprint(),

@@ -65,6 +65,7 @@ class Model(nn.Module):
         self.objective_terms: Objective = Objective({}) if method.fitted else method.objective_terms()
         self.relation: Relation | None = None if method.fitted else method.relation()
         self.notes: dict[str, Any] = {}
+        self._stored: dict[str, Any] | None = None
 
     @classmethod
     def fresh(cls, method: Method, pairs: Pairs, image_tower: str | None, text_tower: str | None, seed: int) -> Model:
@@ -161,6 +162,10 @@ class Model(nn.Module):
                 self.train()
         return type(parts[0]).concat(parts)
 
+    def knows(self, text: str) -> bool:
+        """Whether the text tower knows any word of it; if not, its embedding says nothing of the text."""
+        return self.texts.knows(text)
+
     # ---- training
 
     def batch(self, pairs: Pairs, image_rows: Any, caption_rows: Any, matches: np.ndarray[Any, Any]) -> Batch:
@@ -221,7 +226,12 @@ class Model(nn.Module):
     # ---- identity
 
     def describe(self) -> dict[str, Any]:
-        """All but the weights, as JSON: what `from_description` builds the model from."""
+        """All but the weights, as JSON: what `from_description` builds the model from.
+
+        A loaded run keeps the description it was written with, so that its fingerprint outlives new fields.
+        """
+        if self._stored is not None:
+            return dict(self._stored)
         return {
             "method": self.name,
             "fields": asdict(self.method),
@@ -236,7 +246,9 @@ class Model(nn.Module):
 
         try:
             method = method_class(value["method"])(**value["fields"])
-            return cls(method, ImageInput(**value["images"]), TextInput.from_json(value["texts"]))
+            model = cls(method, ImageInput(**value["images"]), TextInput.from_json(value["texts"]))
+            model._stored = {key: value[key] for key in ("method", "fields", "images", "texts")}
+            return model
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"run description: {error}; it was written by another version") from None
 

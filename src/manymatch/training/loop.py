@@ -76,7 +76,13 @@ def train(
     if model.image_input == "pixels":
         pairs = _readable(pairs, tell)
         validate = None if validate is None else _readable(validate, tell)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"train: {str(out)!r} cannot be a run folder ({error.strerror}); choose another --out"
+        ) from None
+    _warn_of_unknown_words(model, pairs, tell)
     facts = {"data": fingerprint_of(pairs), "config": asdict(config)}
     if model.method.fitted:
         return _fit(model, pairs, validate, out, facts, resume, tell)
@@ -91,6 +97,15 @@ def _readable(pairs: Pairs, tell: Say) -> Pairs:
             f"the first: {kept.problems[len(pairs.problems)]}"
         )
     return kept
+
+
+def _warn_of_unknown_words(model: Model, pairs: Pairs, tell: Say) -> None:
+    unknown = sum(not model.knows(caption) for caption in pairs.captions) / max(len(pairs.captions), 1)
+    if unknown > 0.01:
+        tell(
+            f"{unknown:.0%} of the training captions hold no word of the vocabulary and teach nothing: words must "
+            "occur least_count times, and a script without blanks between words has too few"
+        )
 
 
 def _fit(
@@ -278,7 +293,8 @@ class _Run:
         save_search(best, self.out, {**self.facts, "finished": True})
         if self.model.relation is not None and not self.model.relation.acted:
             self.tell("the relation never acted: the run ended before its start; train longer or start it earlier")
-        self.tell(f"trained in {self._elapsed():.0f} s; best epoch {self.best['epoch']}; the run is in {self.out}")
+        kept = "last" if self.validate is None else f"best, {self.best['epoch']}"
+        self.tell(f"trained in {self._elapsed():.0f} s; epoch kept: {kept}; the run is in {self.out}")
         return best
 
     # ---- saving and going on

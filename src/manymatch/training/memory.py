@@ -21,8 +21,8 @@ def _glibc(name: str) -> Any:
 def keep_freed_memory() -> bool:
     """Tell glibc to keep what tensors free instead of giving it back to the kernel and faulting it in again.
 
-    Every step allocates and frees the same few hundred megabytes; the page faults cost up to a fifth of a step
-    (`bench/train_step.py`), and several times that beside another busy process. Returns False where there is no glibc.
+    Every step allocates and frees the same few hundred megabytes. On a quiet machine that is 1 to 2 % of a step
+    (`bench/train_step.py`); where the kernel is slow to hand out pages it is more. Returns False without glibc.
     """
     mallopt = _glibc("mallopt")
     if mallopt is None:

@@ -59,6 +59,23 @@ def test_load_gives_equal_scores(name: str, trained: dict[str, tuple[Model, Path
     assert again.fingerprint() == model.fingerprint()
 
 
+def test_a_run_of_an_older_version_keeps_its_fingerprint(
+    trained: dict[str, tuple[Model, Path]], featured: Pairs, tmp_path: Path
+) -> None:
+    import json
+    import shutil
+
+    shutil.copytree(trained["dive"][1], tmp_path / "old")
+    value = json.loads((tmp_path / "old" / "run.json").read_text())
+    del value["fields"]["standardise"], value["fields"]["alpha"]
+    (tmp_path / "old" / "run.json").write_text(json.dumps(value))
+    few = featured.take(range(5))
+    mm.Index.build(mm.load(tmp_path / "old"), few, tmp_path / "x").close()
+    with mm.Index.open(tmp_path / "x") as index:
+        assert len(index.search("a red circle", k=3).hits) == 3
+    assert mm.load(tmp_path / "x" / "run").fingerprint() == mm.load(tmp_path / "old").fingerprint()
+
+
 @EACH
 def test_the_run_holds_no_training_part_that_search_needs(name: str, trained: dict[str, tuple[Model, Path]]) -> None:
     folder = trained[name][1]

@@ -98,8 +98,7 @@ def test_packing_keeps_scores(name: str) -> None:
 
 
 @EACH
-@pytest.mark.parametrize("k", [1])
-def test_a_set_of_one_is_the_point(name: str, k: int) -> None:
+def test_a_set_of_one_is_the_point(name: str) -> None:
     similarity, kind = make(name)
     if kind != "sets":
         pytest.skip(f"{name} takes {kind}")

@@ -12,26 +12,14 @@ import torch
 from manymatch.encoders import Locals, PointHead, SetHead, SlotAttention
 from manymatch.encoders.heads import sine_positions
 from manymatch.errors import UnknownName
+from official_names import SLOT_BLOCK
 
 PARITY = Path(__file__).parents[1] / "parity" / "dive_slot_attention.npz"
-RENAMED = {
-    "latents": "slots",
-    "layers.0.0.norm.": "slot_norm.",
-    "layers.0.0.norm_context.": "input_norm.",
-    "layers.0.0.fn.to_q.": "query.",
-    "layers.0.0.fn.to_k.": "key.",
-    "layers.0.0.fn.to_v.": "value.",
-    "layers.0.0.fn.to_out.": "out.",
-    "layers.0.2.norm.": "feed_forward.0.",
-    "layers.0.2.fn.net.0.": "feed_forward.1.",
-    "layers.0.2.fn.net.3.": "feed_forward.4.",
-    "last_layer.0.": "last_norm.",
-}
 
 
 def renamed(key: str) -> str:
-    theirs = next(k for k in sorted(RENAMED, key=len, reverse=True) if key.startswith(k))
-    return RENAMED[theirs] + key[len(theirs) :]
+    theirs = next(k for k in sorted(SLOT_BLOCK, key=len, reverse=True) if key.startswith(k))
+    return SLOT_BLOCK[theirs] + key[len(theirs) :]
 
 
 @pytest.mark.parametrize("case", [0, 1])

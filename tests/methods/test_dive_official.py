@@ -16,22 +16,10 @@ from manymatch.data.text import Tokens, Vocabulary
 from manymatch.embeddings import Sets
 from manymatch.encoders import ImageInput, TextInput
 from manymatch.methods import Batch, Model
+from official_names import SLOT_BLOCK
 
 pytestmark = pytest.mark.slow
 
-BLOCK = {
-    "latents": "slots",
-    "layers.0.0.norm.": "slot_norm.",
-    "layers.0.0.norm_context.": "input_norm.",
-    "layers.0.0.fn.to_q.": "query.",
-    "layers.0.0.fn.to_k.": "key.",
-    "layers.0.0.fn.to_v.": "value.",
-    "layers.0.0.fn.to_out.": "out.",
-    "layers.0.2.norm.": "feed_forward.0.",
-    "layers.0.2.fn.net.0.": "feed_forward.1.",
-    "layers.0.2.fn.net.3.": "feed_forward.4.",
-    "last_layer.0.": "last_norm.",
-}
 OURS = {
     "img_enc.fc.": "images.projector.fc.",
     "img_enc.mlp.fc1.": "images.projector.inner.",
@@ -42,7 +30,7 @@ OURS = {
 }
 for theirs, ours in (("img_enc", "images"), ("txt_enc", "texts")):
     OURS[f"{theirs}.spm.residual_norm."] = f"{ours}.head.global_norm."
-    OURS |= {f"{theirs}.spm.agg_block.{k}": f"{ours}.head.slots.{v}" for k, v in BLOCK.items()}
+    OURS |= {f"{theirs}.spm.agg_block.{k}": f"{ours}.head.slots.{v}" for k, v in SLOT_BLOCK.items()}
 
 
 def renamed(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 import manymatch as mm
@@ -83,12 +84,12 @@ world = Pairs.toy(120, seed=3, size=32)
 pairs = Pairs(world.items, features=GridFeatures(world), name="featured").take(range(64))
 model = mm.method("dive", **{small!r}, elements=2).build(pairs)
 print("ready", flush=True)
-train(model, pairs, validate=pairs, out={out!r}, config=TrainConfig(epochs=12, save_minutes=0.0), resume=True)
+train(model, pairs, validate=pairs, out={out!r}, config=TrainConfig(epochs={epochs}, save_minutes=0.0), resume=True)
 """
 
 
-def start(out: Path) -> subprocess.Popen[str]:
-    code = CHILD.format(tests=str(Path(__file__).parents[1]), small=SMALL, out=str(out))
+def start(out: Path, epochs: int = 12) -> subprocess.Popen[str]:
+    code = CHILD.format(tests=str(Path(__file__).parents[1]), small=SMALL, out=str(out), epochs=epochs)
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert child.stdout is not None and child.stdout.readline() == "ready\n"
     return child
@@ -122,12 +123,35 @@ def test_kill_9_then_resume_equals_an_uninterrupted_run(tmp_path: Path) -> None:
 
 
 def test_interrupt_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
-    child = start(tmp_path / "run")
+    child = start(tmp_path / "run", epochs=10_000)
     wait_for(tmp_path / "run" / "training" / "state.safetensors", child)
     os.kill(child.pid, signal.SIGINT)
     _, told = child.communicate(timeout=60)
-    if child.returncode != 0:
-        assert "go on with: --resume" in told and "KeyboardInterrupt" in told
+    assert child.returncode != 0
+    assert "go on with: --resume" in told and "KeyboardInterrupt" in told
+    with safe_open(tmp_path / "run" / "training" / "state.safetensors", framework="pt") as file:
+        saved = json.loads(file.metadata()["facts"])["step"]
+    assert f"stopped at step {saved} of" in told, "what was said to be saved is saved"
+
+
+def test_a_kill_between_the_first_best_and_the_first_state_loses_nothing(
+    featured: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few, config = featured.take(range(64)), TrainConfig(epochs=2)
+    train(build(few), few, validate=few, out=tmp_path / "whole", config=config, say=None)
+
+    def dies(*_: object) -> None:
+        raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr("manymatch.training.loop.write_state", dies)
+        with pytest.raises(Stopped):
+            train(build(few), few, validate=few, out=tmp_path / "cut", config=config, say=None)
+    assert (tmp_path / "cut" / "run.json").is_file()
+    train(build(few), few, validate=few, out=tmp_path / "cut", config=config, resume=True, say=None)
+    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.equal(whole[k], cut[k]) for k in whole)
+    assert len((tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()) == 2
 
 
 def test_a_run_is_not_overwritten(featured: Pairs, tmp_path: Path) -> None:

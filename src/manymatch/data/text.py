@@ -119,9 +119,9 @@ class Vocabulary:
             ids[n, : len(row)] = row
         return Tokens(ids, lengths)
 
-    def unknown_words(self, text: str) -> list[str]:
-        """The words of a text this vocabulary does not know."""
-        return [w for w in self.tokenizer.words(text) if w not in self._number]
+    def knows(self, text: str) -> bool:
+        """Whether any word of the text is in it."""
+        return any(word in self._number for word in self.tokenizer.words(text))
 
     def to_json(self) -> dict[str, Any]:
         return {"words": list(self.words), "longest": self.tokenizer.longest}

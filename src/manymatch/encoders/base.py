@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.features import Features, Pixels
-from ..data.text import Tokens
+from ..data.text import Tokens, Vocabulary
 from ..embeddings import Encoded
 
 __all__ = ["Head", "ImageTower", "Locals", "TextTower", "lengths_to_valid"]
@@ -52,14 +52,16 @@ class ImageTower(nn.Module):
 
 
 class TextTower(nn.Module):
-    """Texts to embeddings."""
+    """Texts to embeddings.
+
+    Attributes:
+        vocabulary: the words of the training captions.
+    """
+
+    vocabulary: Vocabulary
 
     def tokens(self, texts: list[str]) -> Tokens:
         """Texts as this tower reads them."""
-        raise NotImplementedError
-
-    def knows(self, text: str) -> bool:
-        """Whether any word of the text is in the vocabulary."""
         raise NotImplementedError
 
     def forward(self, tokens: Tokens) -> Encoded:

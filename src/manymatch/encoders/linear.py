@@ -140,9 +140,6 @@ class BagOfWords(TextTower):
             ids[n, : len(row)] = row
         return Tokens(ids, lengths)
 
-    def knows(self, text: str) -> bool:
-        return any(self.vocabulary.number(word) is not None for word in self.vocabulary.tokenizer.words(text))
-
     def shares(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
         """Term numbers (n, w) and their weights (n, w): unit length per text, 0 at padding."""
         ids = torch.as_tensor(tokens.ids, device=self.weights.device)

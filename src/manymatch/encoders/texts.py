@@ -108,9 +108,6 @@ class BiGRUTower(TextTower):
     def tokens(self, texts: list[str]) -> Tokens:
         return self.vocabulary.encode(texts)
 
-    def knows(self, text: str) -> bool:
-        return any(self.vocabulary.number(word) is not None for word in self.vocabulary.tokenizer.words(text))
-
     def forward(self, tokens: Tokens) -> Encoded:
         device = self.words.weight.device
         ids, lengths = torch.as_tensor(tokens.ids, device=device), torch.as_tensor(tokens.lengths, device=device)

@@ -164,7 +164,7 @@ class Model(nn.Module):
 
     def knows(self, text: str) -> bool:
         """Whether the text tower knows any word of it; if not, its embedding says nothing of the text."""
-        return self.texts.knows(text)
+        return self.texts.vocabulary.knows(text)
 
     # ---- training
 

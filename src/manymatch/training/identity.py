@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ..data.pairs import Pairs
+from ..errors import CheckpointError
 from ..methods import Model
 
-__all__ = ["fingerprint_of", "identity_of"]
+__all__ = ["expect_same", "fingerprint_of", "identity_of"]
 
 _FREE = ("save_minutes", "device", "precision")
 
@@ -43,3 +45,12 @@ def identity_of(
         if name.startswith(("fragment_scale.", "pooled_scale.")):
             digest.update(buffer.detach().cpu().numpy().tobytes())
     return digest.hexdigest()
+
+
+def expect_same(out: Path, found: str, wanted: str) -> None:
+    """Raises CheckpointError unless the two identities are equal."""
+    if found != wanted:
+        raise CheckpointError(
+            f"resume: {str(out)!r} was trained on other data or with other settings; give the same command as before, "
+            "or another --out"
+        )

@@ -15,129 +15,23 @@ import torch
 from tqdm import tqdm
 
 from ..data.batches import Rows
-from ..data.check import readable
 from ..data.pairs import Pairs
 from ..errors import CheckpointError, DataError
 from ..methods import Batch, Model
 from ..runs import load, read_run, save_search
 from .config import Plan, TrainConfig
 from .diary import append_row, measure, trim_rows
-from .identity import fingerprint_of, identity_of
+from .identity import expect_same, identity_of
 from .machine import device_of, interruptible, precision_of
-from .memory import give_back_freed_memory, keep_freed_memory
-from .state import RunningAverage, make_optimiser, read_facts, read_state, write_state
+from .memory import give_back_freed_memory
+from .state import STATE, RunningAverage, make_optimiser, read_facts, read_state, write_state
 
-__all__ = ["train"]
-
-_STATE = "training/state.safetensors"
+__all__ = ["Run", "Say"]
 
 Say = Callable[[str], None]
 
 
-def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def train(
-    model: Model,
-    pairs: Pairs,
-    *,
-    validate: Pairs | None = None,
-    out: str | Path,
-    config: TrainConfig | None = None,
-    resume: bool = False,
-    say: Say | None = _print,
-) -> Model:
-    """Train (or fit in closed form) on `pairs`, keep the best by RSUM on `validate`, write the run folder.
-
-    Args:
-        model: from `method.build(pairs, ...)`.
-        pairs: the training split.
-        validate: pairs for choosing the best epoch; without them the last weights are kept.
-        out: the run folder; must not hold a run unless `resume`.
-        config: what to change about the method's recipe.
-        resume: go on from the last save in `out`; starts a new run, and says so, when there is none.
-        say: told every line worth reading; None is silent (no progress bar either).
-
-    Returns:
-        The best model, as `load(out)` would give it.
-
-    Raises:
-        CheckpointError: a run is there already, or the state to resume is of another model or data.
-        DataError: nothing to train on, or a loss that is not finite.
-        KeyboardInterrupt: after an interrupt, once the state is saved.
-    """
-    config = config or TrainConfig()
-    keep_freed_memory()
-    out = Path(out)
-    tell: Say = say or (lambda line: None)
-    if not resume and any((out / name).is_file() for name in ("run.json", _STATE)):
-        raise CheckpointError(f"train: {str(out)!r} holds a run already; go on with --resume or choose another --out")
-    if model.image_input == "pixels":
-        pairs = _readable(pairs, tell)
-        validate = None if validate is None else _readable(validate, tell)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"train: {str(out)!r} cannot be a run folder ({error.strerror}); choose another --out"
-        ) from None
-    _warn_of_unknown_words(model, pairs, tell)
-    facts = {"data": fingerprint_of(pairs), "config": asdict(config)}
-    if model.method.fitted:
-        return _fit(model, pairs, validate, out, facts, resume, tell)
-    return _Run(model, pairs, validate, out, config, facts, tell, bar=say is not None).go(resume)
-
-
-def _readable(pairs: Pairs, tell: Say) -> Pairs:
-    kept = readable(pairs)
-    if len(kept) < len(pairs):
-        tell(
-            f"{len(pairs) - len(kept)} pictures cannot be read and are left out; "
-            f"the first: {kept.problems[len(pairs.problems)]}"
-        )
-    return kept
-
-
-def _warn_of_unknown_words(model: Model, pairs: Pairs, tell: Say) -> None:
-    unknown = sum(not model.knows(caption) for caption in pairs.captions) / max(len(pairs.captions), 1)
-    if unknown > 0.01:
-        tell(
-            f"{unknown:.0%} of the training captions hold no word of the vocabulary and teach nothing: words must "
-            "occur least_count times, and a script without blanks between words has too few"
-        )
-
-
-def _fit(
-    model: Model, pairs: Pairs, validate: Pairs | None, out: Path, facts: dict[str, Any], resume: bool, tell: Say
-) -> Model:
-    facts["identity"] = identity_of(model, pairs, validate, facts["config"], None)
-    if resume and (out / "run.json").is_file():
-        _expect_same(out, str(read_run(out).get("identity")), facts["identity"])
-        tell(f"fitted already: {out}")
-        return load(out)
-    began = time.perf_counter()
-    model.notes = {"fit": model.method.fit(model, pairs, tell), "seconds": 0.0}
-    model.notes["seconds"] = round(time.perf_counter() - began, 1)
-    if validate is not None:
-        found = measure(model, validate)
-        model.notes["validation"] = found
-        tell(f"fitted in {model.notes['seconds']:.0f} s, validation RSUM {found['RSUM']:.1f}")
-    (out / "metrics.jsonl").unlink(missing_ok=True)
-    append_row(out / "metrics.jsonl", {"fitted": True, **model.notes.get("validation", {})})
-    save_search(model, out, {**facts, "finished": True})
-    return load(out)
-
-
-def _expect_same(out: Path, found: str, wanted: str) -> None:
-    if found != wanted:
-        raise CheckpointError(
-            f"resume: {str(out)!r} was trained on other data or with other settings; give the same command as before, "
-            "or another --out"
-        )
-
-
-class _Run:
+class Run:
     """A trained run: its plan, its state, and where it is written."""
 
     def __init__(
@@ -274,7 +168,7 @@ class _Run:
 
     def _note(self, done: int) -> None:
         self.model.notes = {
-            "objective": getattr(self.model.method, "objective", ""),
+            "objective": self.model.method.objective,
             "terms": self.model.objective_terms.describe(),
             "recipe": asdict(self.plan.recipe),
             "relation acted": None if self.model.relation is None else self.model.relation.acted,
@@ -303,20 +197,20 @@ class _Run:
         facts = {"step": done, "best": self.best, "seconds": self._elapsed(), "sums": self.sums}
         facts["identity"] = self.facts["identity"]
         facts["acted"] = 0 if self.model.relation is None else self.model.relation.acted
-        write_state(self.out / _STATE, self.model, self.average, self.optimiser, facts)
+        write_state(self.out / STATE, self.model, self.average, self.optimiser, facts)
         self._saved = time.perf_counter()
 
     def _restore(self, resume: bool) -> int:
-        path = self.out / _STATE
+        path = self.out / STATE
         if not path.is_file():
             if (self.out / "run.json").is_file():
-                raise CheckpointError(f"resume: {str(self.out)!r} holds a run without {_STATE}; choose another --out")
+                self._expect_begun()
             if resume:
                 self.tell(f"nothing to resume in {self.out}: starting a new run")
             (self.out / "metrics.jsonl").unlink(missing_ok=True)
             return 0
         facts = read_facts(path)
-        _expect_same(self.out, str(facts.get("identity")), self.facts["identity"])
+        expect_same(self.out, str(facts.get("identity")), self.facts["identity"])
         read_state(path, self.model, self.average, self.optimiser)
         self.best, self.sums, self.seconds = facts["best"], facts["sums"], float(facts["seconds"])
         if self.model.relation is not None:
@@ -324,6 +218,12 @@ class _Run:
         trim_rows(self.out / "metrics.jsonl", int(facts["step"]))
         self.tell(f"resuming at step {facts['step']} of {self.plan.steps}")
         return int(facts["step"])
+
+    def _expect_begun(self) -> None:
+        """A run without a state may be begun again only if it is this one, killed between its first two files."""
+        found = read_run(self.out)
+        if found.get("finished") or found.get("identity") != self.facts["identity"]:
+            raise CheckpointError(f"resume: {str(self.out)!r} holds a run without {STATE}; choose another --out")
 
     def _elapsed(self) -> float:
         return self.seconds + time.perf_counter() - self._clock

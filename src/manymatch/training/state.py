@@ -16,7 +16,11 @@ from ..errors import CheckpointError
 from ..methods import Model
 from ..runs import save_tensors
 
-__all__ = ["RunningAverage", "make_optimiser", "read_facts", "read_state", "write_state"]
+__all__ = ["STATE", "RunningAverage", "make_optimiser", "read_facts", "read_state", "write_state"]
+
+
+STATE = "training/state.safetensors"
+"""Where it lies in a run folder."""
 
 
 class RunningAverage:

@@ -1,0 +1,118 @@
+"""Training begins here: what is checked before the first step, and the methods that need no steps at all."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..data.check import readable
+from ..data.pairs import Pairs
+from ..errors import CheckpointError, DataError
+from ..methods import Model
+from ..runs import load, read_run, save_search
+from .config import TrainConfig
+from .diary import append_row, measure
+from .identity import expect_same, fingerprint_of, identity_of
+from .loop import Run, Say
+from .memory import keep_freed_memory
+from .state import STATE
+
+__all__ = ["train"]
+
+
+def _print(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def train(
+    model: Model,
+    pairs: Pairs,
+    *,
+    validate: Pairs | None = None,
+    out: str | Path,
+    config: TrainConfig | None = None,
+    resume: bool = False,
+    say: Say | None = _print,
+) -> Model:
+    """Train (or fit in closed form) on `pairs`, keep the best by RSUM on `validate`, write the run folder.
+
+    Args:
+        model: from `method.build(pairs, ...)`.
+        pairs: the training split.
+        validate: pairs for choosing the best epoch; without them the last weights are kept.
+        out: the run folder; must not hold a run unless `resume`.
+        config: what to change about the method's recipe.
+        resume: go on from the last save in `out`; starts a new run, and says so, when there is none.
+        say: told every line worth reading; None is silent (no progress bar either).
+
+    Returns:
+        The best model, as `load(out)` would give it.
+
+    Raises:
+        CheckpointError: a run is there already, or the state to resume is of another model or data.
+        DataError: nothing to train on, or a loss that is not finite.
+        KeyboardInterrupt: after an interrupt, once the state is saved.
+    """
+    config = config or TrainConfig()
+    keep_freed_memory()
+    out = Path(out)
+    tell: Say = say or (lambda line: None)
+    if not resume and any((out / name).is_file() for name in ("run.json", STATE)):
+        raise CheckpointError(f"train: {str(out)!r} holds a run already; go on with --resume or choose another --out")
+    if model.image_input == "pixels":
+        pairs = _readable(pairs, tell)
+        validate = None if validate is None else _readable(validate, tell)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"train: {str(out)!r} cannot be a run folder ({error.strerror}); choose another --out"
+        ) from None
+    _warn_of_unknown_words(model, pairs, tell)
+    facts = {"data": fingerprint_of(pairs), "config": asdict(config)}
+    if model.method.fitted:
+        return _fit(model, pairs, validate, out, facts, resume, tell)
+    return Run(model, pairs, validate, out, config, facts, tell, bar=say is not None).go(resume)
+
+
+def _readable(pairs: Pairs, tell: Say) -> Pairs:
+    kept = readable(pairs)
+    if len(kept) < len(pairs):
+        tell(
+            f"{len(pairs) - len(kept)} pictures cannot be read and are left out; "
+            f"the first: {kept.problems[len(pairs.problems)]}"
+        )
+    return kept
+
+
+def _warn_of_unknown_words(model: Model, pairs: Pairs, tell: Say) -> None:
+    unknown = sum(not model.knows(caption) for caption in pairs.captions) / max(len(pairs.captions), 1)
+    if unknown > 0.01:
+        tell(
+            f"{unknown:.0%} of the training captions hold no word of the vocabulary and teach nothing: words must "
+            "occur least_count times, and a script without blanks between words has too few"
+        )
+
+
+def _fit(
+    model: Model, pairs: Pairs, validate: Pairs | None, out: Path, facts: dict[str, Any], resume: bool, tell: Say
+) -> Model:
+    facts["identity"] = identity_of(model, pairs, validate, facts["config"], None)
+    if resume and (out / "run.json").is_file():
+        expect_same(out, str(read_run(out).get("identity")), facts["identity"])
+        tell(f"fitted already: {out}")
+        return load(out)
+    began = time.perf_counter()
+    model.notes = {"fit": model.method.fit(model, pairs, tell), "seconds": 0.0}
+    model.notes["seconds"] = round(time.perf_counter() - began, 1)
+    if validate is not None:
+        found = measure(model, validate)
+        model.notes["validation"] = found
+        tell(f"fitted in {model.notes['seconds']:.0f} s, validation RSUM {found['RSUM']:.1f}")
+    (out / "metrics.jsonl").unlink(missing_ok=True)
+    append_row(out / "metrics.jsonl", {"fitted": True, **model.notes.get("validation", {})})
+    save_search(model, out, {**facts, "finished": True})
+    return load(out)

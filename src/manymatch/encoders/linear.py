@@ -24,7 +24,7 @@ from .texts import TextInput
 __all__ = ["BagOfWords", "LinearFeatures", "terms_of", "weigh_terms"]
 
 _FRAGMENT_WEIGHT = 0.34
-"""Flattened fragments are many and alike: at full weight they drown the pooled vector (measured on Flickr8k)."""
+"""Flattened fragments are many and alike; at full weight they would outvote the pooled vector."""
 
 
 class LinearFeatures(ImageTower):

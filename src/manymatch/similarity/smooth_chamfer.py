@@ -22,7 +22,7 @@ def element_cosines(queries: Sets, gallery: Sets) -> Tensor:
     """Cosine of every element with every element: (k, q, l, g). Elements are unit length by contract.
 
     Element axes come before item axes, so that reducing over elements adds whole planes: with the elements innermost
-    the sums over four neighbours cost several times the matrix product.
+    the sums over four neighbours cost about as much again as the matrix product.
     """
     (q, k, d), (g, other, _) = queries.elements.shape, gallery.elements.shape
     left = queries.elements.transpose(0, 1).reshape(k * q, d)

@@ -1,6 +1,6 @@
 """How far storing embeddings in float16 moves a cosine, by width. Largest move over random unit vectors.
 
-    python bench/precision.py
+python bench/precision.py
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ import manymatch
 SOURCE = Path(manymatch.__file__).parent
 ROOMS = [
     "errors",
+    "draws",
     "embeddings",
     "data",
     "encoders",

@@ -11,7 +11,7 @@ from ..data.features import Features, Pixels
 from ..data.text import Tokens, Vocabulary
 from ..embeddings import Encoded
 
-__all__ = ["Head", "ImageTower", "Locals", "TextTower", "lengths_to_valid"]
+__all__ = ["Head", "ImageTower", "Locals", "Pool", "TextTower", "lengths_to_valid"]
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,26 @@ class Locals:
     """Inside a tower: `vectors (n, f, c)`, `valid (n, f)` bool, True is real, and one global vector `pooled (n, d)`.
 
     c and d may differ (DivE's words are 300 wide, its global vector 1,024).
+
+    Attributes:
+        spread: a second global vector (n, d) made by weights of its own, where a tower gives its uncertainty head one
+            (PCME: a second linear map of the mean cell, a second GRU).
+        key: (n,) int64 made from each item's input alone, whatever its batch and padding; a head that draws derives its
+            noise from it, so that a search repeats.
     """
 
     vectors: Tensor
     valid: Tensor
     pooled: Tensor
+    spread: Tensor | None = None
+    key: Tensor | None = None
+
+
+class Pool(nn.Module):
+    """Many vectors to one: `(n, f, d), (n, f) -> (n, d)`. Padding never counts."""
+
+    def forward(self, vectors: Tensor, valid: Tensor) -> Tensor:
+        raise NotImplementedError
 
 
 def lengths_to_valid(lengths: Tensor, longest: int) -> Tensor:

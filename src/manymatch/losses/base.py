@@ -8,10 +8,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..embeddings import Encoded
+from ..embeddings import Embedding, Encoded
 from ..errors import DataError
+from ..similarity import Similarity
 
-__all__ = ["Objective", "Regulariser", "ScoreLoss", "Scores", "require_positives"]
+__all__ = ["Objective", "Regulariser", "Rescored", "ScoreLoss", "Scores", "Term", "require_positives", "score"]
 
 
 @dataclass(frozen=True)
@@ -29,21 +30,51 @@ class Scores:
         return cls(i2t, i2t.T if t2i is None else t2i)
 
 
-class ScoreLoss(nn.Module):
-    """A term `(scores, matches (i, c) bool) -> scalar`. Raises DataError when a batch has no match at all."""
-
-    def forward(self, scores: Scores, matches: Tensor) -> Tensor:
-        raise NotImplementedError
+class Term(nn.Module):
+    """Base of all terms of an objective."""
 
     def advance(self, step: int, steps: int) -> None:
         """Told before every step which of how many it is; terms with a warm-up read it."""
 
 
-class Regulariser(nn.Module):
+class ScoreLoss(Term):
+    """A term `(scores, matches (i, c) bool) -> scalar`. Raises DataError when a batch has no match at all."""
+
+    def forward(self, scores: Scores, matches: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class Regulariser(Term):
     """A term `(images: Encoded, texts: Encoded) -> scalar`."""
 
     def forward(self, images: Encoded, texts: Encoded) -> Tensor:
         raise NotImplementedError
+
+
+class Rescored(Term):
+    """A score loss under another similarity than the one that searches, `(images, texts, matches) -> scalar`.
+
+    Args:
+        similarity: takes the towers' embedding.
+        loss: of the scores it gives.
+    """
+
+    def __init__(self, similarity: Similarity, loss: ScoreLoss) -> None:
+        super().__init__()
+        self.similarity, self.loss = similarity, loss
+
+    def forward(self, images: Encoded, texts: Encoded, matches: Tensor) -> Tensor:
+        out: Tensor = self.loss(score(self.similarity, images.embedding, texts.embedding), matches)
+        return out
+
+    def advance(self, step: int, steps: int) -> None:
+        self.loss.advance(step, steps)
+
+
+def score(similarity: Similarity, images: Embedding, texts: Embedding) -> Scores:
+    """A batch's similarities in both directions; one matrix where the direction does not matter."""
+    i2t = similarity(images, texts)
+    return Scores.of(i2t, None if similarity.symmetric else similarity(texts, images))
 
 
 def require_positives(matches: Tensor) -> None:
@@ -53,13 +84,13 @@ def require_positives(matches: Tensor) -> None:
 
 
 class Objective(nn.Module):
-    """The named, weighted sum of score losses and regularisers.
+    """The named, weighted sum of score losses, rescored losses and regularisers.
 
     Args:
         terms: name -> (weight, term).
     """
 
-    def __init__(self, terms: Mapping[str, tuple[float, ScoreLoss | Regulariser]]) -> None:
+    def __init__(self, terms: Mapping[str, tuple[float, Term]]) -> None:
         super().__init__()
         self.weights = {name: float(weight) for name, (weight, _) in terms.items() if weight}
         self.terms = nn.ModuleDict({name: term for name, (weight, term) in terms.items() if weight})
@@ -68,7 +99,12 @@ class Objective(nn.Module):
         """Each term by name, unweighted, and their weighted sum as `loss`."""
         out: dict[str, Tensor] = {}
         for name, term in self.terms.items():
-            out[name] = term(scores, matches) if isinstance(term, ScoreLoss) else term(images, texts)
+            if isinstance(term, ScoreLoss):
+                out[name] = term(scores, matches)
+            elif isinstance(term, Rescored):
+                out[name] = term(images, texts, matches)
+            else:
+                out[name] = term(images, texts)
         out["loss"] = sum((self.weights[name] * value for name, value in out.items()), scores.i2t.new_zeros(()))
         return out
 
@@ -79,8 +115,8 @@ class Objective(nn.Module):
     def advance(self, step: int, steps: int) -> None:
         """Pass the position in the run on to every term that asks for it."""
         for term in self.terms.values():
-            if isinstance(term, ScoreLoss):
-                term.advance(step, steps)
+            assert isinstance(term, Term)
+            term.advance(step, steps)
 
     def describe(self) -> dict[str, Any]:
         """Term name -> weight."""

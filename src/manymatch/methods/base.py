@@ -28,7 +28,7 @@ from ..encoders import (
     read_at,
 )
 from ..errors import DataError, Error, UnknownName
-from ..losses import InfoNCE, Objective, Regulariser, ScoreLoss, Triplet
+from ..losses import InfoNCE, Objective, Term, Triplet
 from ..relations import Relation
 from ..similarity import Similarity
 
@@ -198,7 +198,7 @@ class Method:
             drop=self.word_drop,
         )
 
-    def score_loss(self) -> dict[str, tuple[float, ScoreLoss | Regulariser]]:
+    def score_loss(self) -> dict[str, tuple[float, Term]]:
         """The main term, by the resolved `objective`."""
         if self.objective == "infonce":
             return {"infonce": (1.0, InfoNCE(self.temperature))}

@@ -18,12 +18,13 @@ from ..data.features import Features, Pixels
 from ..data.pairs import Images, Pairs
 from ..data.pictures import FolderPictures
 from ..data.text import Tokens, texts_of
+from ..draws import recorded
 from ..embeddings import Embedding, Encoded
 from ..encoders import ImageInput, ImageTower, TextInput, TextTower
 from ..encoders.images import FeatureTower, PixelTower
 from ..encoders.linear import LinearFeatures
 from ..errors import CheckpointError, DataError
-from ..losses import Objective, Scores
+from ..losses import Objective, score
 from ..relations import Relation
 from ..similarity import Similarity
 from .base import Method
@@ -180,19 +181,22 @@ class Model(nn.Module):
 
         Args:
             batch: images, texts and matches.
-            draws: recorded random numbers by name, for methods that draw (negatives, noise); none of today's do.
+            draws: recorded random numbers by name (`draws.py`), for a step that must be replayed.
 
         Raises:
-            DataError: draws the method does not know, or a batch without any match.
+            DataError: draws that nothing in the step asks for, or a batch without any match.
         """
-        if draws:
-            raise DataError(f"{self.name} draws nothing while training, found draws {sorted(draws)}; give none")
+        with recorded(draws):
+            return self._step(batch)
+
+    def _step(self, batch: Batch) -> dict[str, Tensor]:
         images, texts = self.images(batch.images), self.texts(batch.texts)
         # Towers may run in bfloat16; a similarity divided by a temperature of 0.05 must not.
         with torch.autocast(self.device.type, enabled=False):
             images, texts = images.float(), texts.float()
             matches = batch.matches.to(self.device)
-            terms = self.objective_terms(self._scores(images.embedding, texts.embedding), matches, images, texts)
+            scores = score(self.similarity, images.embedding, texts.embedding)
+            terms = self.objective_terms(scores, matches, images, texts)
             if self.relation is not None and self.relation.active():
                 self._relate(self.relation, images, texts, matches, terms)
             return terms
@@ -203,10 +207,6 @@ class Model(nn.Module):
         if self.relation is not None:
             self.relation.advance(step, steps)
 
-    def _scores(self, images: Embedding, texts: Embedding) -> Scores:
-        i2t = self.similarity(images, texts)
-        return Scores.of(i2t, None if self.similarity.symmetric else self.similarity(texts, images))
-
     def _relate(
         self, relation: Relation, images: Encoded, texts: Encoded, matches: Tensor, terms: dict[str, Tensor]
     ) -> None:
@@ -215,7 +215,7 @@ class Model(nn.Module):
         relation.acted += 1
         for name, further_images, further_texts in related.pairs:
             for term, value in self.objective_terms.of_scores(
-                self._scores(further_images, further_texts), matches
+                score(self.similarity, further_images, further_texts), matches
             ).items():
                 terms[f"{name} {term}"] = value
                 terms["loss"] = terms["loss"] + self.objective_terms.weights[term] * value

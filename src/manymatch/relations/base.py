@@ -31,20 +31,23 @@ class Relation(nn.Module):
 
     Attributes:
         start: share of the run's steps before it acts.
+        start_steps: steps before it acts, if that is fewer; None asks for the share alone.
         acted: steps in which it acted so far; a run in which it never did says so.
     """
 
-    def __init__(self, start: float = 0.0) -> None:
+    def __init__(self, start: float = 0.0, start_steps: int | None = None) -> None:
         super().__init__()
-        self.start, self.acted, self._progress = start, 0, 0.0
+        self.start, self.start_steps = start, start_steps
+        self.acted, self._step, self._steps = 0, 0, 0
 
     def advance(self, step: int, steps: int) -> None:
         """Told before every step which of how many it is."""
-        self._progress = step / max(steps, 1)
+        self._step, self._steps = step, steps
 
     def active(self) -> bool:
         """Whether it acts in the step at hand."""
-        return self._progress >= self.start
+        first = self.start * self._steps
+        return self._step >= (first if self.start_steps is None else min(first, self.start_steps))
 
     def forward(self, images: Encoded, texts: Encoded, matches: Tensor) -> Related:
         """Enhanced embeddings and penalties of a batch of i images and c texts with matches (i, c) bool."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from manymatch.embeddings import Embedding, Points, Sets, embedding_kind
+from manymatch.embeddings import Boxes, Embedding, Fragments, Gaussians, Points, Samples, Sets, embedding_kind
 from manymatch.errors import DataError, UnknownName
-from manymatch.similarity import Similarity, similarities, similarity_class
+from manymatch.similarity import Order, Probabilistic, Similarity, similarities, similarity_class
 
 EACH = pytest.mark.parametrize("name", similarities())
 
@@ -19,14 +21,39 @@ def some(kind: str, n: int, d: int, *, k: int = 3, seed: int = 0) -> Embedding:
     """n random items of a kind, float64 so that equality can be asked for closely."""
     draw = torch.Generator().manual_seed(seed)
 
-    def unit(*shape: int) -> torch.Tensor:
-        return functional.normalize(torch.randn(*shape, generator=draw, dtype=torch.float64), dim=-1)
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=draw, dtype=torch.float64)
 
-    if kind == "points":
-        return Points(unit(n, d))
-    if kind == "sets":
-        return Sets(unit(n, k, d))
-    raise NotImplementedError(f"a new kind of embedding needs its examples here: {kind}")
+    def unit(*shape: int) -> torch.Tensor:
+        return functional.normalize(normal(*shape), dim=-1)
+
+    valid = torch.rand(n, k, generator=draw) < 0.7
+    valid[:, 0] = True
+    made = {
+        "points": lambda: Points(unit(n, d)),
+        "sets": lambda: Sets(unit(n, k, d)),
+        "samples": lambda: Samples(unit(n, 1, d) + 0.2 * normal(n, k, d)),
+        "gaussians": lambda: Gaussians(unit(n, d), normal(n, d) - 1),
+        "boxes": lambda: Boxes(unit(n, d), normal(n, d).abs() / d),
+        "fragments": lambda: Fragments(normal(n, k, d) * valid[..., None], valid, unit(n, d)),
+    }
+    return made[kind]()
+
+
+def sharp(kind: str, n: int, d: int, *, seed: int = 0) -> tuple[Embedding, torch.Tensor]:
+    """n items of a kind without any extent, and the point (n, d) each of them is."""
+    points = some("points", n, d, seed=seed).tensors()["vectors"]
+    several = points[:, None].expand(-1, 3, -1).contiguous()
+    nothing = torch.zeros_like(points)
+    made = {
+        "points": lambda: Points(points),
+        "sets": lambda: Sets(several),
+        "samples": lambda: Samples(several),
+        "gaussians": lambda: Gaussians(points, nothing - 30),
+        "boxes": lambda: Boxes(points, nothing),
+        "fragments": lambda: Fragments(several, torch.ones(n, 3, dtype=torch.bool), points),
+    }
+    return made[kind](), points
 
 
 def make(name: str) -> tuple[Similarity, str]:
@@ -43,9 +70,23 @@ def test_shape_permutation_and_blocks(name: str, q: int, g: int, d: int, seed: i
     scores = similarity(queries, gallery)
     assert scores.shape == (q, g) and torch.isfinite(scores).all()
     order = torch.randperm(g, generator=torch.Generator().manual_seed(seed))
-    torch.testing.assert_close(similarity(queries, gallery[order]), scores[:, order], rtol=0, atol=1e-12)
+    torch.testing.assert_close(similarity(queries, gallery[order]), scores[:, order], rtol=1e-12, atol=1e-12)
     blocks = [similarity(queries[a : a + 2], gallery) for a in range(0, q, 2)]
-    torch.testing.assert_close(torch.cat(blocks), scores, rtol=0, atol=1e-12)
+    torch.testing.assert_close(torch.cat(blocks), scores, rtol=1e-12, atol=1e-12)
+    columns = [similarity(queries, gallery[a : a + 3]) for a in range(0, g, 3)]
+    torch.testing.assert_close(torch.cat(columns, dim=1), scores, rtol=1e-12, atol=1e-12)
+
+
+@EACH
+@pytest.mark.parametrize("k", [3, 5])
+def test_equal_items_score_equal_to_the_last_bit(name: str, k: int) -> None:
+    """On either side and wherever they lie, in tables whose sides are multiples of 16: or copies would not tie."""
+    similarity, kind = make(name)
+    others, same = some(kind, 16, 24, k=k).to(torch.float32), some(kind, 1, 24, k=k, seed=1).to(torch.float32)
+    copies = same[[0] * 48]
+    with torch.inference_mode():
+        assert torch.equal(*(f(similarity(others, copies), 1) for f in (torch.amax, torch.amin)))
+        assert torch.equal(*(f(similarity(copies, others), 0) for f in (torch.amax, torch.amin)))
 
 
 @EACH
@@ -54,7 +95,7 @@ def test_symmetric_means_transposed(name: str) -> None:
     if not similarity.symmetric:
         pytest.skip(f"{name} minds the direction")
     a, b = some(kind, 4, 6), some(kind, 5, 6, seed=1)
-    torch.testing.assert_close(similarity(a, b), similarity(b, a).T, rtol=0, atol=1e-12)
+    torch.testing.assert_close(similarity(a, b), similarity(b, a).T, rtol=1e-12, atol=1e-12)
 
 
 @EACH
@@ -98,6 +139,70 @@ def test_packing_keeps_scores(name: str) -> None:
 
 
 @EACH
+def test_float32_is_close_to_float64(name: str) -> None:
+    similarity, kind = make(name)
+    a, b = some(kind, 5, 32), some(kind, 6, 32, seed=1)
+    single = similarity(a.to(torch.float32), b.to(torch.float32))
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), similarity(a, b), rtol=1e-5, atol=1e-5)
+
+
+@EACH
+def test_no_queries_and_no_gallery(name: str) -> None:
+    similarity, kind = make(name)
+    some_items = some(kind, 3, 5)
+    none = some_items[:0]
+    assert similarity(none, some_items).shape == (0, 3) and similarity(some_items, none).shape == (3, 0)
+
+
+@EACH
+def test_gradients_are_right_and_reach_everything_learned(name: str) -> None:
+    similarity, kind = make(name)
+    similarity = similarity.double()
+    a, b = some(kind, 2, 4), some(kind, 3, 4, seed=1)
+    tensors = {"a": a.tensors(), "b": b.tensors()}
+    moving = [t.requires_grad_() for side in tensors.values() for t in side.values() if t.is_floating_point()]
+    learned = list(similarity.parameters())
+
+    def scores(*_: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = similarity(a, b)
+        return out
+
+    assert torch.autograd.gradcheck(scores, (*moving, *learned), atol=1e-5)
+    scores().sum().backward()
+    assert all(p.grad is not None and bool(torch.isfinite(p.grad)) for p in learned)
+
+
+@EACH
+def test_what_has_no_extent_is_the_point(name: str) -> None:
+    """Equal elements, equal draws, no variance, no offset: the order is that of the unit vectors' cosines.
+
+    Boxes measure in L1, and order embeddings mind more than the angle.
+    """
+    similarity, kind = make(name)
+    if isinstance(similarity, Order) or kind == "fragments":
+        pytest.skip(f"{name} is no function of the angle between two points")
+    (queries, left), (gallery, right) = sharp(kind, 4, 6), sharp(kind, 9, 6, seed=1)
+    closeness = -torch.cdist(left, right, p=1) if kind == "boxes" else left @ right.T
+    assert torch.equal(similarity(queries, gallery).argsort(dim=1), closeness.argsort(dim=1))
+
+
+@EACH
+def test_a_sharp_gaussian_approaches_the_point(name: str) -> None:
+    similarity, kind = make(name)
+    if kind != "gaussians" or not similarity.symmetric:
+        pytest.skip(f"{name} has no score that stays when a query's variance goes")
+    means = [some("points", n, 6, seed=n).tensors()["vectors"] for n in (4, 9)]
+
+    def at(log_variance: float) -> torch.Tensor:
+        out: torch.Tensor = similarity(*(Gaussians(m, torch.full_like(m, log_variance)) for m in means))
+        return out.detach()
+
+    gaps = [float((at(level) - at(-80.0)).abs().max()) for level in (-2.0, -6.0, -12.0, -24.0)]
+    assert all(near < far for far, near in pairwise(gaps)) and gaps[-1] < 1e-6
+
+
+@EACH
 def test_a_set_of_one_is_the_point(name: str) -> None:
     similarity, kind = make(name)
     if kind != "sets":
@@ -105,7 +210,23 @@ def test_a_set_of_one_is_the_point(name: str) -> None:
     a, b = some("sets", 4, 6, k=1), some("sets", 5, 6, k=1, seed=1)
     assert isinstance(a, Sets) and isinstance(b, Sets)
     cosines = a.elements[:, 0] @ b.elements[:, 0].T
-    torch.testing.assert_close(similarity(a, b), cosines, rtol=0, atol=1e-9)
+    scores = similarity(a, b)
+    if isinstance(similarity, Probabilistic):
+        # A probability rises with the cosine but is none.
+        assert torch.equal(scores.flatten().argsort(), cosines.flatten().argsort())
+    else:
+        torch.testing.assert_close(scores, cosines, rtol=0, atol=1e-9)
+
+
+@EACH
+def test_probabilistic_scores_are_log_odds(name: str) -> None:
+    similarity, kind = make(name)
+    if not isinstance(similarity, Probabilistic):
+        pytest.skip(f"{name} gives no probability")
+    scores = similarity(some(kind, 4, 6), some(kind, 5, 6, seed=1))
+    probability = similarity.probability(scores)
+    torch.testing.assert_close(probability.log() - (-scores).sigmoid().log(), scores, rtol=1e-9, atol=1e-9)
+    assert bool((probability > 0).all() and (probability < 1).all())
 
 
 def test_unknown_similarity_offers_the_nearest() -> None:

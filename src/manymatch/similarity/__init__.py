@@ -7,13 +7,32 @@ from pkgutil import iter_modules
 from typing import Any
 
 from ..errors import UnknownName
-from .base import Role, Similarity
+from .base import Probabilistic, Role, Similarity
+from .box_distance import BoxDistance
+from .chamfer import Chamfer
 from .cosine import Cosine
+from .element_probability import ElementProbability
+from .mahalanobis import Mahalanobis
+from .match_probability import MatchProbability
+from .mil import Mil
+from .order import Order
+from .sample_products import SampleProducts
+from .sampled_match_probability import SampledMatchProbability
 from .smooth_chamfer import SmoothChamfer, element_cosines
 
 __all__ = [
+    "BoxDistance",
+    "Chamfer",
     "Cosine",
+    "ElementProbability",
+    "Mahalanobis",
+    "MatchProbability",
+    "Mil",
+    "Order",
+    "Probabilistic",
     "Role",
+    "SampleProducts",
+    "SampledMatchProbability",
     "Similarity",
     "SmoothChamfer",
     "element_cosines",
@@ -21,10 +40,12 @@ __all__ = [
     "similarity_class",
 ]
 
+_NOT_SIMILARITIES = {"base", "pairwise"}
+
 
 def similarities() -> list[str]:
     """Names of all similarities in this room."""
-    return sorted(m.name for m in iter_modules(__path__) if m.name != "base")
+    return sorted(m.name for m in iter_modules(__path__) if m.name not in _NOT_SIMILARITIES)
 
 
 def similarity_class(name: str) -> type[Similarity]:

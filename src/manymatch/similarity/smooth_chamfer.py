@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from ..embeddings import Sets
-from ..errors import DataError
+from ..errors import DataError, UnknownName
 from .base import Role, Similarity
+from .pairwise import add_planes, element_products
 
 __all__ = ["SmoothChamfer", "element_cosines"]
 
 _UNSHIFTED_ALPHA = 30.0
 """Up to here exp(alpha (c - 1)) >= exp(-60) stays a normal float32, so no row maximum has to be found first."""
 
+_COINCIDENT = 1e-12
+"""Squared distances below this count as this: the root has no gradient at zero."""
+
+_DISTANCES = ("cosine", "euclidean")
+
 
 def element_cosines(queries: Sets, gallery: Sets) -> Tensor:
-    """Cosine of every element with every element: (k, q, l, g). Elements are unit length by contract.
-
-    Element axes come before item axes, so that reducing over elements adds whole planes: with the elements innermost
-    the sums over four neighbours cost about as much again as the matrix product.
-    """
-    (q, k, d), (g, other, _) = queries.elements.shape, gallery.elements.shape
-    left = queries.elements.transpose(0, 1).reshape(k * q, d)
-    if k * q < d:
-        # Few queries: their cosines are fewer numbers to move than the gallery's elements.
-        flat = left @ gallery.elements.reshape(g * other, d).T
-        return flat.view(k, q, g, other).transpose(2, 3).contiguous()
-    right = gallery.elements.transpose(0, 1).reshape(other * g, d)
-    return (left @ right.T).view(k, q, other, g)
+    """Cosine of every element with every element: (k, q, l, g). Elements are unit length by contract."""
+    return element_products(queries.elements, gallery.elements)
 
 
 class SmoothChamfer(Similarity):
@@ -42,27 +37,39 @@ class SmoothChamfer(Similarity):
     Args:
         alpha: sharpness, multiplies the cosine before the soft maximum; 16 in the paper. alpha -> infinity is
             Chamfer, alpha -> 0 orders by the mean of all pairwise cosines.
+        distance: what `c` is: "cosine" of the two elements (the paper's), or "euclidean", minus their distance.
 
     Raises:
         DataError: alpha is not positive.
+        UnknownName: another distance.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("sets",)
 
-    def __init__(self, alpha: float = 16.0) -> None:
+    def __init__(self, alpha: float = 16.0, distance: Literal["cosine", "euclidean"] = "cosine") -> None:
         super().__init__()
         if not alpha > 0 or not math.isfinite(alpha):
             raise DataError(f"smooth_chamfer: alpha {alpha}, expected a positive number (16 in the paper)")
-        self.alpha = float(alpha)
+        if distance not in _DISTANCES:
+            raise UnknownName("distance of smooth_chamfer", distance, _DISTANCES)
+        self.alpha, self.distance = float(alpha), distance
 
     def settings(self) -> dict[str, Any]:
-        return {"alpha": self.alpha}
+        return {"alpha": self.alpha, "distance": self.distance}
 
     def forward(self, queries: Sets, gallery: Sets) -> Tensor:
         """(q, k, d), (g, l, d) -> (q, g)."""
         self.expect(queries, gallery)
-        over_gallery, over_query = self.soft_maxima(element_cosines(queries, gallery), fresh=True)
-        return (over_gallery.mean(dim=0) + over_query.mean(dim=1)) / 2
+        cosines = element_cosines(queries, gallery)
+        if self.distance == "cosine":
+            return self._mean(cosines)
+        # One minus the distance lies in [-1, 1] like a cosine; what is added to every entry comes out at the end.
+        return self._mean(1.0 - (2.0 - 2.0 * cosines).clamp(min=_COINCIDENT).sqrt()) - 1.0
+
+    def _mean(self, closeness: Tensor) -> Tensor:
+        over_gallery, over_query = self.soft_maxima(closeness, fresh=True)
+        k, other = over_gallery.shape[0], over_query.shape[1]
+        return add_planes(over_gallery, 0) / (2 * k) + add_planes(over_query, 1) / (2 * other)
 
     def soft_maxima(self, cosines: Tensor, *, fresh: bool = False) -> tuple[Tensor, Tensor]:
         """(k, q, l, g) -> log-sum-exp over gallery elements (k, q, g) and query elements (q, l, g), over alpha.
@@ -72,11 +79,16 @@ class SmoothChamfer(Similarity):
         """
         if self.alpha > _UNSHIFTED_ALPHA:
             scaled = self.alpha * cosines
-            return scaled.logsumexp(dim=2) / self.alpha, scaled.logsumexp(dim=0) / self.alpha
+            return _log_sum_exp(scaled, 2) / self.alpha, _log_sum_exp(scaled, 0) / self.alpha
         in_place = fresh and not torch.is_grad_enabled()
         weights = cosines.sub_(1.0).mul_(self.alpha).exp_() if in_place else torch.exp(self.alpha * (cosines - 1.0))
-        return 1.0 + weights.sum(dim=2).log() / self.alpha, 1.0 + weights.sum(dim=0).log() / self.alpha
+        return 1.0 + add_planes(weights, 2).log() / self.alpha, 1.0 + add_planes(weights, 0).log() / self.alpha
 
     def proxy(self, embedding: Sets, role: Role) -> Tensor:
-        """Mean of the elements (n, d): orders exactly as alpha -> 0, so candidates are inexact."""
+        """Mean of the elements (n, d): orders exactly as alpha -> 0 for cosines, so candidates are inexact."""
         return embedding.elements.mean(dim=1)
+
+
+def _log_sum_exp(tensor: Tensor, dim: int) -> Tensor:
+    peak = tensor.detach().amax(dim=dim, keepdim=True)
+    return add_planes((tensor - peak).exp(), dim).log() + peak.squeeze(dim)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,33 +27,49 @@ def score(name: str, alpha: float, images: Sets, texts: Sets) -> torch.Tensor:
     return SmoothChamfer(alpha)(images, texts)
 
 
-@pytest.mark.parametrize("case", [0, 1, 2])
+def negatives_of(options: dict[str, Any]) -> Any:
+    return "semi_hard" if options["semi"] else "hardest" if options["mv"] else "all"
+
+
+@pytest.mark.parametrize("case", [0, 1, 2, 3])
 def test_equals_the_official_implementation(case: int) -> None:
     recorded = np.load(PARITY)
-    options = json.loads(str(recorded["options"]))["cases"][case]
-    images, texts = (Sets(torch.from_numpy(recorded[f"in.{m}{case}"])) for m in ("img", "txt"))
-    residuals = [torch.from_numpy(recorded[f"in.{m}_r{case}"]) for m in ("img", "txt")]
+    everything = json.loads(str(recorded["options"]))
+    options = everything["cases"][case]
+    leaves = {f"{m}{r}": torch.from_numpy(recorded[f"in.{m}{r}{case}"]) for m in ("img", "txt") for r in ("", "_r")}
+    for tensor in leaves.values():
+        tensor.requires_grad_()
+    images, texts = Sets(leaves["img"]), Sets(leaves["txt"])
+    both = [Encoded(Sets(leaves[m]), tensors={"residual": leaves[f"{m}_r"]}) for m in ("img", "txt")]
     matches = torch.arange(options["B"])[:, None] == torch.arange(5 * options["B"])[None] // 5
-    triplet = Triplet(options["margin"], negatives="hardest" if options["mv"] else "all")
-    found = triplet(Scores.of(score(options["sim"], options["temp"], images, texts)), matches)
-    expected = recorded[f"out.i2t_loss{case}"] + recorded[f"out.t2i_loss{case}"]
-    assert float(found) == pytest.approx(float(expected), rel=1e-4)
-    both = [Encoded(e, tensors={"residual": r}) for e, r in zip((images, texts), residuals, strict=True)]
-    assert float(MMD()(*both)) == pytest.approx(float(recorded[f"out.mmd_loss{case}"]), rel=3e-4)
-    if options["unif_residual"]:
-        assert float(Diversity()(*both)) == pytest.approx(float(recorded[f"out.unif_loss{case}"]), rel=1e-4)
+    triplet = Triplet(options["margin"], negatives=negatives_of(options))
+    terms = {
+        "triplet": triplet(Scores.of(score(options["sim"], options["temp"], images, texts)), matches),
+        "mmd": MMD()(*both),
+        "div": Diversity(form="gram")(*both),
+        "unif": Diversity()(*both) if options["unif_residual"] else closeness(images) + closeness(texts),
+    }
+    expected = {n: float(recorded[f"out.{n}_loss{case}"]) for n in ("mmd", "div", "unif")}
+    expected["triplet"] = float(recorded[f"out.i2t_loss{case}"] + recorded[f"out.t2i_loss{case}"])
+    found = {name: float(value.detach()) for name, value in terms.items()}
+    assert found == pytest.approx(expected, rel=3e-4)
+    weights = {n: everything[f"{n}_weight"] for n in ("mmd", "div", "unif")} | {"triplet": 1.0}
+    total = sum((weights[n] * value for n, value in terms.items()), torch.zeros(()))
+    assert float(total.detach()) == pytest.approx(float(recorded[f"out.loss{case}"]), rel=1e-4)
+    total.backward()
+    for name, tensor in leaves.items():
+        if f"out.d_{name}{case}" in recorded:
+            assert tensor.grad is not None
+            np.testing.assert_allclose(tensor.grad, recorded[f"out.d_{name}{case}"], rtol=1e-4, atol=1e-5)
 
 
-def test_gradient_equals_the_official_implementation() -> None:
-    recorded = np.load(PARITY)
-    images, texts = (torch.from_numpy(recorded[f"in.{m}0"]).requires_grad_() for m in ("img", "txt"))
-    both = [Encoded(Sets(e)) for e in (images, texts)]
-    matches = torch.arange(4)[:, None] == torch.arange(20)[None] // 5
-    scores = Scores.of(SmoothChamfer(16)(Sets(images), Sets(texts)))
-    (Triplet(0.2)(scores, matches) + 0.01 * MMD()(*both)).backward()
-    for tensor, name in ((images, "d_img0"), (texts, "d_txt0")):
-        assert tensor.grad is not None
-        np.testing.assert_allclose(tensor.grad, recorded[f"out.{name}"], rtol=2e-3, atol=2e-6)
+def closeness(sets: Sets) -> torch.Tensor:
+    """Their uniformity where it runs over the sets: the same, but of elements that are of unit length already."""
+    k = sets.elements.shape[1]
+    if k == 1:
+        return torch.zeros(())
+    p, q = torch.triu_indices(k, k, offset=1)
+    return torch.exp(-2 * (sets.elements[:, p] - sets.elements[:, q]).square().sum(-1)).mean()
 
 
 def test_triplet_is_zero_once_every_margin_holds() -> None:
@@ -91,10 +108,21 @@ def test_mmd_of_equal_sets_is_zero() -> None:
     assert float(MMD()(sets, sets)) == pytest.approx(0.0, abs=1e-6)
 
 
-def test_diversity_falls_as_elements_part() -> None:
+@pytest.mark.parametrize(("form", "collapsed"), [("pairs", 2.0), ("gram", 2 * 2**0.5 / 4)])
+def test_diversity_falls_as_elements_part(form: Any, collapsed: float) -> None:
     def value(residual: torch.Tensor) -> float:
         one = Encoded(Sets(torch.zeros(1, 2, 2)), tensors={"residual": residual})
-        return float(Diversity()(one, one))
+        return float(Diversity(form=form)(one, one))
 
-    same, apart = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]]), torch.tensor([[[1.0, 0.0], [-1.0, 0.0]]])
-    assert value(same) == pytest.approx(2.0) and value(apart) < 0.01
+    same, apart = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]]), torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    assert value(same) == pytest.approx(collapsed) and value(apart) < 0.05
+    assert value(same[:, :1]) == 0.0, "a set of one"
+
+
+def test_orthogonal_elements_have_a_gradient() -> None:
+    residual = torch.eye(3)[None].requires_grad_()
+    one = Encoded(Sets(torch.zeros(1, 3, 3)), tensors={"residual": residual})
+    Diversity(form="gram")(one, one).backward()
+    assert residual.grad is not None and torch.isfinite(residual.grad).all()
+    with pytest.raises(UnknownName, match="did you mean 'pairs'"):
+        Diversity(form="pair")  # type: ignore[arg-type]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,16 +55,19 @@ class Rescored(Term):
     """A score loss under another similarity than the one that searches, `(images, texts, matches) -> scalar`.
 
     Args:
-        similarity: takes the towers' embedding.
+        similarity: of what `view` gives.
         loss: of the scores it gives.
+        view: what of a tower's output is compared; its embedding if not given.
     """
 
-    def __init__(self, similarity: Similarity, loss: ScoreLoss) -> None:
+    def __init__(
+        self, similarity: Similarity, loss: ScoreLoss, *, view: Callable[[Encoded], Embedding] | None = None
+    ) -> None:
         super().__init__()
-        self.similarity, self.loss = similarity, loss
+        self.similarity, self.loss, self.view = similarity, loss, view or (lambda encoded: encoded.embedding)
 
     def forward(self, images: Encoded, texts: Encoded, matches: Tensor) -> Tensor:
-        out: Tensor = self.loss(score(self.similarity, images.embedding, texts.embedding), matches)
+        out: Tensor = self.loss(score(self.similarity, self.view(images), self.view(texts)), matches)
         return out
 
     def advance(self, step: int, steps: int) -> None:

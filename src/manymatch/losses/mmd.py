@@ -5,19 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..embeddings import Embedding, Encoded, Points, Sets
-from ..errors import DataError
+from ..embeddings import Encoded
 from .base import Regulariser
+from .elements import elements_of
 
 __all__ = ["MMD"]
-
-
-def _elements(embedding: Embedding) -> Tensor:
-    if isinstance(embedding, Sets):
-        return embedding.elements.flatten(0, 1)
-    if isinstance(embedding, Points):
-        return embedding.vectors
-    raise DataError(f"mmd: got {embedding.kind}, expected sets or points")
 
 
 class MMD(Regulariser):
@@ -34,7 +26,7 @@ class MMD(Regulariser):
         self.gamma = gamma
 
     def forward(self, images: Encoded, texts: Encoded) -> Tensor:
-        x, y = _elements(images.embedding), _elements(texts.embedding)
+        x, y = elements_of(images.embedding, "mmd"), elements_of(texts.embedding, "mmd")
         return self._kernel(x, x) - 2 * self._kernel(x, y) + self._kernel(y, y)
 
     def _kernel(self, x: Tensor, y: Tensor) -> Tensor:

@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 from torch import Tensor
 
-from ..errors import DataError, UnknownName
+from ..errors import DataError
+from .anchors import Anchors, Pairing
 from .base import ScoreLoss, Scores, require_positives
+from .choices import Positives, Reduction, Siblings, check_choice
 
-__all__ = ["Triplet"]
+__all__ = ["Negatives", "Triplet"]
 
-Negatives = Literal["hardest", "all"]
-
-
-def _one_direction(scores: Tensor, matches: Tensor, margin: float, negatives: Negatives) -> tuple[Tensor, int]:
-    """Sum of hinges over positive pairs (row anchors), and how many hinges there are."""
-    rows, columns = matches.nonzero(as_tuple=True)
-    positive = scores[rows, columns]
-    against = scores.masked_fill(matches, -math.inf)
-    if negatives == "hardest":
-        return (margin + against.amax(dim=1)[rows] - positive).clamp(min=0).sum(), len(rows)
-    hinges = (margin + against[rows] - positive[:, None]).clamp(min=0)
-    return hinges.sum(), int((~matches)[rows].sum())
+Negatives = Literal["hardest", "all", "semi_hard"]
 
 
 class Triplet(ScoreLoss):
     """`[margin + s(anchor, negative) - s(anchor, positive)]_+` in both directions.
 
-    For every positive pair, each side is the anchor once. Items that match the anchor are never negatives.
+    For every positive pair, each side is the anchor once.
 
     Args:
         margin: in units of similarity.
-        negatives: "hardest" takes each anchor's best-scoring negative, "all" every negative.
-        reduction: "mean" over the hinges of a direction (PVSE, DivE) or "sum" (VSE++, VSE-infinity).
+        negatives: "hardest" takes each pair's best-scoring negative, "all" every negative; "semi_hard" every negative
+            too, but a hinge counts at most the margin, so that nobody learns from a negative above the positive (an
+            option of DivE's code).
+        reduction: "mean" over the hinges of a direction (PVSE, DivE; of "semi_hard" over those above zero), or "sum"
+            (VSE++, VSE-infinity).
         all_until: share of the run's steps during which all negatives are used before the hardest
-            (0 = from the start hardest); the hardest negative alone often does not start on small data.
+            (0 = from the start hardest); the hardest negative alone often does not start on small data. One over the
+            number of epochs is the first epoch (VSE-infinity).
+        positives, siblings: which pairs are ranked, and whether an anchor's other matches are negatives, as `Pairing`.
+            "diagonal" with "negatives" is the released VSE++, VSE-infinity and PVSE; "diagonal" with "masked" is HREM's
+            hinge.
+
+    Raises:
+        UnknownName: another word for a setting.
+        DataError: a share outside 0 to 1; in a step, no match at all, or no square batch for "diagonal".
     """
 
     def __init__(
@@ -44,17 +45,18 @@ class Triplet(ScoreLoss):
         margin: float = 0.2,
         *,
         negatives: Negatives = "hardest",
-        reduction: Literal["mean", "sum"] = "mean",
+        reduction: Reduction = "mean",
         all_until: float = 0.0,
+        positives: Positives = "matches",
+        siblings: Siblings = "masked",
     ) -> None:
         super().__init__()
-        if negatives not in ("hardest", "all"):
-            raise UnknownName("triplet negatives", negatives, ("hardest", "all"))
-        if reduction not in ("mean", "sum"):
-            raise UnknownName("triplet reduction", reduction, ("mean", "sum"))
+        check_choice("triplet negatives", negatives, Negatives)
+        check_choice("triplet reduction", reduction, Reduction)
         if not 0.0 <= all_until <= 1.0:
             raise DataError(f"triplet: all_until {all_until}, expected a share between 0 and 1")
         self.margin, self.negatives, self.reduction, self.all_until = margin, negatives, reduction, all_until
+        self.pairing = Pairing(positives, siblings)
         self._progress = 1.0
 
     def advance(self, step: int, steps: int) -> None:
@@ -63,8 +65,18 @@ class Triplet(ScoreLoss):
     def forward(self, scores: Scores, matches: Tensor) -> Tensor:
         require_positives(matches)
         negatives: Negatives = "all" if self._progress < self.all_until else self.negatives
-        total = scores.i2t.new_zeros(())
-        for side, truth in ((scores.i2t, matches), (scores.t2i, matches.T)):
-            hinges, count = _one_direction(side, truth, self.margin, negatives)
-            total = total + (hinges / max(count, 1) if self.reduction == "mean" else hinges)
-        return total
+        return self._direction(scores.i2t, self.pairing.anchors(matches), negatives) + self._direction(
+            scores.t2i, self.pairing.anchors(matches.T), negatives
+        )
+
+    def _direction(self, scores: Tensor, anchors: Anchors, negatives: Negatives) -> Tensor:
+        positive, against = anchors.positive(scores), anchors.against(scores)
+        if negatives == "hardest":
+            hinges = (self.margin + against.amax(dim=1)[anchors.lists] - positive).clamp(min=0)
+            return hinges.mean() if self.reduction == "mean" else hinges.sum()
+        most = self.margin if negatives == "semi_hard" else None
+        hinges = (self.margin + against[anchors.lists] - positive[:, None]).clamp(min=0, max=most)
+        if self.reduction == "sum":
+            return hinges.sum()
+        counted = hinges > 0 if negatives == "semi_hard" else anchors.negatives[anchors.lists]
+        return hinges.sum() / counted.sum().clamp(min=1)

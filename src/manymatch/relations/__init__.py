@@ -1,5 +1,6 @@
 """Room 6: modules across items, training only."""
 
 from .base import Related, Relation
+from .hypergraph import Hypergraph
 
-__all__ = ["Related", "Relation"]
+__all__ = ["Hypergraph", "Related", "Relation"]

@@ -19,7 +19,7 @@ def some(images: int, seed: int = 0) -> Pairs:
 
 samplers = st.one_of(
     st.builds(ImagesWithCaptions, st.integers(2, 9), st.one_of(st.none(), st.integers(1, 6))),
-    st.builds(ShuffledPairs, st.integers(2, 9)),
+    st.builds(ShuffledPairs, st.integers(2, 9), st.booleans()),
 )
 
 
@@ -35,12 +35,25 @@ def test_an_epoch(sampler: Sampler, images: int, seed: int, epoch: int) -> None:
         assert (batch.matches == truth).all(), "siblings are matches, all others are not"
         assert batch.matches.any(axis=0).all()
         assert len(set(batch.captions)) == len(batch.captions)
+        if isinstance(sampler, ShuffledPairs) and sampler.repeat_images:
+            assert (batch.images == pairs.owner[batch.captions]).all() and batch.matches.diagonal().all()
+        else:
+            assert len(set(batch.images)) == len(batch.images)
     if isinstance(sampler, ImagesWithCaptions):
         assert sorted(i for b in batches for i in b.images) == list(range(images))
     else:
         assert sorted(c for b in batches for c in b.captions) == list(range(len(pairs.captions)))
     again = list(sampler.epoch(pairs, seed=seed, epoch=epoch))
     assert all((a.captions == b.captions).all() for a, b in zip(batches, again, strict=True))
+
+
+def test_a_repeated_image_stands_beside_each_of_its_captions() -> None:
+    pairs = Pairs([Item("a", ("a0", "a1", "a2")), Item("b", ("b0",))])
+    (once,) = ShuffledPairs(8).epoch(pairs, seed=0, epoch=0)
+    (repeated,) = ShuffledPairs(8, repeat_images=True).epoch(pairs, seed=0, epoch=0)
+    assert (once.captions == repeated.captions).all()
+    assert sorted(once.images) == [0, 1] and sorted(repeated.images) == [0, 0, 0, 1]
+    assert (repeated.matches == (repeated.images[:, None] == repeated.images)).all(), "a sibling is a match"
 
 
 def test_epochs_and_seeds_differ() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import DataError
 from .pairs import Pairs
 
-__all__ = ["ImagesWithCaptions", "Rows", "Sampler", "ShuffledPairs"]
+__all__ = ["ImagesWithCaptions", "Rows", "Sampler", "ShuffledPairs", "cut", "usable"]
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -27,6 +27,11 @@ class Rows:
     images: Ints
     captions: Ints
     matches: np.ndarray[Any, np.dtype[np.bool_]]
+
+    @classmethod
+    def of(cls, images: Ints, captions: Ints, owner: Ints) -> Rows:
+        """Images and captions that meet, given the image row of each of these captions (c,)."""
+        return cls(images, captions, owner[None, :] == images[:, None])
 
 
 class Sampler(Protocol):
@@ -41,12 +46,13 @@ class Sampler(Protocol):
         ...
 
 
-def _cut(order: Ints, size: int) -> list[Ints]:
+def cut(order: Ints, size: int) -> list[Ints]:
     """Batches as equal as can be, at most a quarter above the size: a rest of one or two would have no negatives."""
     return np.array_split(order, max(1, math.ceil(len(order) / size - 0.25)))
 
 
-def _usable(pairs: Pairs) -> Ints:
+def usable(pairs: Pairs) -> Ints:
+    """Rows of the images that have a caption. Raises DataError when they are fewer than two."""
     rows = np.array([n for n, item in enumerate(pairs.items) if item.captions], np.int64)
     if len(rows) < 2:
         raise DataError(f"training: {len(rows)} images with captions, expected at least 2")
@@ -66,40 +72,42 @@ class ImagesWithCaptions:
     captions: int | None = None
 
     def steps(self, pairs: Pairs) -> int:
-        return len(_cut(_usable(pairs), self.batch))
+        return len(cut(usable(pairs), self.batch))
 
     def epoch(self, pairs: Pairs, *, seed: int, epoch: int) -> Iterator[Rows]:
         draw = np.random.default_rng([seed, epoch])
         counts = np.bincount(pairs.owner, minlength=len(pairs))
         first = np.concatenate([[0], np.cumsum(counts)])[:-1]
-        for images in _cut(draw.permutation(_usable(pairs)), self.batch):
-            chosen, owner = [], []
-            for place, image in enumerate(images):
+        for images in cut(draw.permutation(usable(pairs)), self.batch):
+            chosen = []
+            for image in images:
                 have = int(counts[image])
                 taken = have if self.captions is None else min(self.captions, have)
                 chosen.append(first[image] + np.sort(draw.permutation(have)[:taken]))
-                owner.append(np.full(taken, place))
-            columns = np.concatenate(owner)
-            yield Rows(images, np.concatenate(chosen), columns[None, :] == np.arange(len(images))[:, None])
+            captions = np.concatenate(chosen)
+            yield Rows.of(images, captions, pairs.owner[captions])
 
 
 @dataclass(frozen=True)
 class ShuffledPairs:
     """Every caption once an epoch, each with its image (VSE++ and its descendants).
 
-    Two captions of one image can meet; they then share that image's one row, and both are its matches.
+    Two captions of one image can meet, and both are its matches.
 
     Attributes:
         batch: captions a batch.
+        repeat_images: row n is the image of caption n, so an image stands there once for each of its captions: what
+            losses that take the diagonal for the matches expect ("released" modes). Otherwise it has one row.
     """
 
     batch: int = 128
+    repeat_images: bool = False
 
     def steps(self, pairs: Pairs) -> int:
-        return len(_cut(np.arange(len(pairs.captions)), self.batch))
+        return len(cut(np.arange(len(pairs.captions)), self.batch))
 
     def epoch(self, pairs: Pairs, *, seed: int, epoch: int) -> Iterator[Rows]:
         order = np.random.default_rng([seed, epoch]).permutation(len(pairs.captions))
-        for captions in _cut(order, self.batch):
-            images, place = np.unique(pairs.owner[captions], return_inverse=True)
-            yield Rows(images, captions, place[None, :] == np.arange(len(images))[:, None])
+        for captions in cut(order, self.batch):
+            owner = pairs.owner[captions]
+            yield Rows.of(owner if self.repeat_images else np.unique(owner), captions, owner)

@@ -1,82 +1,54 @@
-"""Text towers: words and a bidirectional GRU."""
+"""Text towers over a recurrent network: words, a GRU in one or two directions, a global vector."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from ..data.text import MASK, PAD, Tokens, Vocabulary
+from ..data.text import Tokens
 from ..embeddings import Encoded
-from ..errors import UnknownName
-from .base import Head, Locals, TextTower, lengths_to_valid
-from .pooling import max_mean_pool
+from ..errors import DataError, UnknownName
+from .base import Head, Locals, Pool, TextTower, lengths_to_valid
+from .noise import key_of_ids
+from .pooling import LastPool, MaxMeanPool
+from .text_input import TextInput, read_at
+from .word_drop import DropManner, WordDrop
+from .word_vectors import start_vectors
 
-__all__ = ["BiGRUTower", "TextInput", "drop_words", "read_at"]
+__all__ = ["BiGRUTower", "TextInput", "read_at"]
 
-
-@dataclass(frozen=True)
-class TextInput:
-    """What a text tower will be given: written into the run, enough to build the tower again.
-
-    Attributes:
-        tower: "bigru" or "bag".
-        vocabulary: words (and for "bag" pairs of words) of the training captions.
-    """
-
-    tower: str
-    vocabulary: Vocabulary
-
-    def to_json(self) -> dict[str, Any]:
-        return {"tower": self.tower, "vocabulary": self.vocabulary.to_json()}
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> TextInput:
-        return cls(value["tower"], Vocabulary.from_json(value["vocabulary"]))
-
-
-def read_at(captions: list[str], tower: str | None, *, least: int) -> TextInput:
-    """The vocabulary of the training captions for a text tower. Raises UnknownName."""
-    chosen = tower or "bigru"
-    if chosen != "bigru":
-        raise UnknownName("text tower", chosen, ("bigru",))
-    return TextInput("bigru", Vocabulary.build(captions, least=least))
-
-
-def drop_words(ids: Tensor, lengths: Tensor, p: float, vocabulary: int) -> tuple[Tensor, Tensor]:
-    """Size augmentation of texts while training (authors' code of VSE-infinity and DivE).
-
-    Each word is selected with probability p; of the selected, 50 % become the mask word, 10 % a random word and 40 %
-    are deleted. A text keeps at least one word. (n, w), (n,) -> the same shapes, survivors packed to the front.
-    """
-    valid = lengths_to_valid(lengths, ids.shape[1])
-    selected = (torch.rand(ids.shape, device=ids.device) < p) & valid
-    fate = torch.rand(ids.shape, device=ids.device)
-    ids = torch.where(selected & (fate < 0.5), MASK, ids)
-    anything = torch.randint(MASK + 1, max(vocabulary, MASK + 2), ids.shape, device=ids.device)
-    ids = torch.where(selected & (fate >= 0.5) & (fate < 0.6), anything, ids)
-    kept = valid & ~(selected & (fate >= 0.6))
-    kept[:, 0] |= ~kept.any(dim=1)
-    order = (~kept).int().argsort(dim=1, stable=True)
-    lengths = kept.sum(dim=1)
-    return ids.gather(1, order).masked_fill(~lengths_to_valid(lengths, ids.shape[1]), PAD), lengths
+Merge = Literal["average", "concatenate"]
+_POOLS: dict[str, type[Pool] | None] = {"final": None, "last_step": LastPool, "max_mean": MaxMeanPool}
 
 
 class BiGRUTower(TextTower):
-    """Word table, one-layer bidirectional GRU with averaged directions, head.
+    """Word table, one-layer GRU, global vector, head.
+
+    The published systems: VSE-infinity is a Pool over averaged directions; DivE "final" and "words"; PVSE "final",
+    "concatenate" and "words" (its older published weights "last_step"); PCME as PVSE with "last_step" and
+    `second_gru`; VSE++ "last_step" with one direction.
 
     Args:
         inputs: the vocabulary.
         head: makes the embedding.
-        dim: joint width d = GRU width per direction.
+        dim: joint width d. The GRU's width per direction is d, or d / 2 for two concatenated directions.
         word_dim: width of the word table.
-        fragments: "words" (DivE: the word table's rows) or "states" (the GRU's outputs).
-        pooling: "last" (DivE: mean of the two final states) or "max_mean" over the outputs.
-        dropout: on words and outputs.
-        drop: probability with which a word is masked, replaced or deleted while training.
+        fragments: what the head sees, the word table's rows ("words") or the GRU's outputs ("states").
+        pooling: the global vector: "final" (each direction's state after its whole text), "last_step" (the output at
+            the last word, where the backward direction has read that word alone), "max_mean" or a Pool of the outputs.
+        merge: how two directions become one vector.
+        directions: 2, or 1 from left to right.
+        second_gru: a second GRU of the same form whose global vector is `Locals.spread` (PCME's uncertainty path).
+        dropout: on words, outputs and global vectors.
+        drop: share of words masked, replaced or deleted while training, as `WordDrop`.
+        drop_manner, drop_marks: of `WordDrop`.
+
+    Raises:
+        UnknownName, DataError: a setting that is none of these; an odd `dim` for concatenated directions.
     """
 
     def __init__(
@@ -87,23 +59,51 @@ class BiGRUTower(TextTower):
         dim: int,
         word_dim: int = 300,
         fragments: Literal["words", "states"] = "states",
-        pooling: Literal["last", "max_mean"] = "max_mean",
+        pooling: Literal["final", "last_step", "max_mean"] | Pool = "max_mean",
+        merge: Merge = "average",
+        directions: Literal[1, 2] = 2,
+        second_gru: bool = False,
         dropout: float = 0.1,
         drop: float = 0.2,
+        drop_manner: DropManner = "mask",
+        drop_marks: bool = False,
     ) -> None:
         super().__init__()
-        for kind, value, known in (
-            ("text fragments", fragments, ("words", "states")),
-            ("text pooling", pooling, ("last", "max_mean")),
-        ):
-            if value not in known:
-                raise UnknownName(kind, value, known)
-        self.vocabulary, self.head, self.drop = inputs.vocabulary, head, drop
-        self.fragments, self.pooling = fragments, pooling
+        _check(dim, fragments, pooling, merge, directions)
+        self.vocabulary, self.head, self.fragments, self.merge = inputs.vocabulary, head, fragments, merge
+        self.drop = WordDrop(inputs.vocabulary, drop, manner=drop_manner, marks=drop_marks)
         self.words = nn.Embedding(len(inputs.vocabulary), word_dim)
         nn.init.uniform_(self.words.weight, -0.1, 0.1)
-        self.gru = nn.GRU(word_dim, dim, batch_first=True, bidirectional=True)
+        width = dim // 2 if directions == 2 and merge == "concatenate" else dim
+
+        def gru() -> nn.GRU:
+            return nn.GRU(word_dim, width, batch_first=True, bidirectional=directions == 2)
+
+        self.gru = gru()
+        self.second_gru = gru() if second_gru else None
+        made = _POOLS[pooling] if isinstance(pooling, str) else None
+        self.pool = pooling if isinstance(pooling, Pool) else None if made is None else made()
         self.dropout = nn.Dropout(dropout)
+
+    def begin(self, source: str | None) -> None:
+        """Start the word table from a file of word vectors (`--text-tower bigru:FILE`), see `start_vectors`.
+
+        Raises:
+            DataError: the file cannot be read or is of another width.
+        """
+        if source is None:
+            return
+        words = [""] * len(self.vocabulary)
+        for word, number in self.vocabulary.numbers.items():
+            words[number] = word
+        rows, _ = start_vectors(Path(source), words)
+        if rows.shape[1] != self.words.embedding_dim:
+            raise DataError(
+                f"{source}: vectors of width {rows.shape[1]}, but the word table's is {self.words.embedding_dim}; "
+                f"--set word_dim={rows.shape[1]}"
+            )
+        with torch.no_grad():
+            self.words.weight.copy_(rows)
 
     def tokens(self, texts: list[str]) -> Tokens:
         return self.vocabulary.encode(texts)
@@ -111,14 +111,41 @@ class BiGRUTower(TextTower):
     def forward(self, tokens: Tokens) -> Encoded:
         device = self.words.weight.device
         ids, lengths = torch.as_tensor(tokens.ids, device=device), torch.as_tensor(tokens.lengths, device=device)
-        if self.training and self.drop:
-            ids, lengths = drop_words(ids, lengths, self.drop, len(self.vocabulary))
+        ids, lengths = self.drop(ids, lengths)
         longest = int(lengths.max())
-        valid = lengths_to_valid(lengths, longest)
-        words = self.dropout(self.words(ids[:, :longest]))
-        packed = pack_padded_sequence(words, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        states, final = self.gru(packed)
+        ids, valid = ids[:, :longest], lengths_to_valid(lengths, longest)
+        words = self.dropout(self.words(ids))
+        states, pooled = self._read(self.gru, words, valid)
+        spread = None if self.second_gru is None else self._read(self.second_gru, words, valid)[1]
+        key = key_of_ids(ids, valid) if self.head.keyed and not self.training else None
+        return self.head(Locals(words if self.fragments == "words" else states, valid, pooled, spread, key))
+
+    def _read(self, gru: nn.GRU, words: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, w, word_dim), (n, w) -> outputs (n, w, d) and the global vector (n, d)."""
+        packed = pack_padded_sequence(words, valid.sum(dim=1).cpu(), batch_first=True, enforce_sorted=False)
+        states, final = gru(packed)
         outputs, _ = pad_packed_sequence(states, batch_first=True)
-        outputs = self.dropout(outputs.view(*outputs.shape[:-1], 2, -1).mean(dim=-2))
-        pooled = self.dropout(final.mean(dim=0)) if self.pooling == "last" else max_mean_pool(outputs, valid)
-        return self.head(Locals(words if self.fragments == "words" else outputs, valid, pooled))
+        outputs = outputs.view(*outputs.shape[:-1], len(final), -1)
+        if self.pool is None:
+            return self.dropout(self._merged(outputs)), self.dropout(self._merged(final.transpose(0, 1)))
+        outputs = self.dropout(self._merged(outputs))
+        return outputs, self.pool(outputs, valid)
+
+    def _merged(self, states: Tensor) -> Tensor:
+        """(..., directions, width) -> (..., d)."""
+        return states.mean(dim=-2) if self.merge == "average" else states.flatten(-2)
+
+
+def _check(dim: int, fragments: str, pooling: str | Pool, merge: str, directions: int) -> None:
+    named: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+        ("text fragments", fragments, ("words", "states")),
+        ("text pooling", pooling if isinstance(pooling, str) else "final", tuple(_POOLS)),
+        ("merge of directions", merge, ("average", "concatenate")),
+    )
+    for kind, value, known in named:
+        if value not in known:
+            raise UnknownName(kind, value, known)
+    if directions not in (1, 2):
+        raise DataError(f"directions {directions}, expected 1 or 2")
+    if directions == 2 and merge == "concatenate" and dim % 2:
+        raise DataError(f"dim {dim}: two concatenated directions are dim / 2 wide each, expected an even number")

@@ -32,7 +32,7 @@ def test_equals_the_official_implementation(case: int) -> None:
         elements=options["K"],
         iterations=options["depth"],
         hidden=options["dim"] * options["mult"],
-        positions=options["pos"] == "sine",
+        positions="sequence" if options["pos"] == "sine" else "none",
         mode="released",
     ).eval()
     start = f"in.w.{case}."
@@ -65,14 +65,14 @@ def padded(extra: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.cat([vectors, junk], 1), torch.cat([valid, torch.zeros(2, extra, dtype=torch.bool)], 1)
 
 
-@pytest.mark.parametrize("positions", [False, True])
-def test_padding_changes_nothing_in_paper_mode(positions: bool) -> None:
+@pytest.mark.parametrize("positions", ["none", "sequence"])
+def test_padding_changes_nothing_in_paper_mode(positions: str) -> None:
     module = slots(positions=positions)
     torch.testing.assert_close(module(*padded(0)), module(*padded(3)), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("positions", [False, True])
-def test_padding_changes_much_in_released_mode(positions: bool) -> None:
+@pytest.mark.parametrize("positions", ["none", "sequence"])
+def test_padding_changes_much_in_released_mode(positions: str) -> None:
     module = slots(positions=positions, mode="released")
     assert (module(*padded(0)) - module(*padded(3))).abs().max() > 1e-3
 

@@ -11,61 +11,28 @@ from PIL import Image
 
 from manymatch.data.features import Features, Pixels
 from manymatch.data.pairs import Pairs
-from manymatch.data.text import MASK, PAD, Tokens, Vocabulary
 from manymatch.encoders import (
-    BiGRUTower,
     FeatureTower,
     ImageInput,
     LinearFeatures,
+    MaxMeanPool,
+    MaxPool,
     PixelTower,
     PointHead,
+    Pool,
+    ProjectorNeck,
+    RegionProjector,
     Standardise,
-    TextInput,
     look_at,
 )
-from manymatch.encoders.texts import drop_words
-from manymatch.errors import DataError, UnknownName
-
-WORDS = Vocabulary(tuple("abcdefghij"))
+from manymatch.errors import DataError
 
 
-def text_tower(**settings: object) -> BiGRUTower:
-    torch.manual_seed(0)
-    return BiGRUTower(TextInput("bigru", WORDS), PointHead(), dim=8, word_dim=6, **settings).eval()  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("pooling", ["last", "max_mean"])
-def test_a_text_is_the_same_alone_and_in_any_batch(pooling: str) -> None:
-    tower = text_tower(pooling=pooling)
-    texts = ["a b", "c d e f g h", "a", "nothing known here"]
-    together = tower(tower.tokens(texts)).embedding
-    for n, text in enumerate(texts):
-        alone = tower(tower.tokens([text])).embedding
-        torch.testing.assert_close(alone.tensors()["vectors"][0], together.tensors()["vectors"][n], rtol=0, atol=1e-5)
-
-
-def test_word_fragments_keep_the_word_table_width() -> None:
-    with pytest.raises(UnknownName, match="text fragments"):
-        text_tower(fragments="letters")
-
-
-@given(p=st.floats(0.0, 1.0), n=st.integers(1, 6), w=st.integers(1, 9), seed=st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
-def test_dropped_words_leave_a_text(p: float, n: int, w: int, seed: int) -> None:
-    torch.manual_seed(seed)
-    lengths = torch.randint(1, w + 1, (n,))
-    ids = torch.randint(MASK + 1, 13, (n, w)).masked_fill(torch.arange(w) >= lengths[:, None], PAD)
-    out, left = drop_words(ids, lengths, p, 13)
-    assert ((left >= 1) & (left <= lengths)).all()
-    assert ((out != PAD) == (torch.arange(w) < left[:, None])).all(), "survivors are packed to the front"
-    if p == 0.0:
-        assert torch.equal(out, ids)
-
-
-def feature_tower(**settings: object) -> FeatureTower:
+def feature_tower(pool: Pool | None = None, norm: str = "batch", **settings: object) -> FeatureTower:
     torch.manual_seed(0)
     inputs = ImageInput("features", fragments=3, fragment_width=4, pooled_width=5)
-    return FeatureTower(inputs, PointHead(), dim=8, hidden=6, **settings).eval()  # type: ignore[arg-type]
+    neck = ProjectorNeck(RegionProjector(4, 8, 6, norm=norm), pool or MaxMeanPool(), dim=8)  # type: ignore[arg-type]
+    return FeatureTower(inputs, neck, PointHead(), dim=8, **settings).eval()  # type: ignore[arg-type]
 
 
 def some_features(n: int = 4) -> Features:
@@ -74,9 +41,9 @@ def some_features(n: int = 4) -> Features:
 
 
 @pytest.mark.parametrize("norm", ["batch", "layer"])
-@pytest.mark.parametrize("pooling", ["max", "max_mean"])
-def test_padding_never_changes_an_image(norm: str, pooling: str) -> None:
-    tower, features = feature_tower(norm=norm, pooling=pooling), some_features()
+@pytest.mark.parametrize("pool", [MaxPool(), MaxMeanPool()])
+def test_padding_never_changes_an_image(norm: str, pool: Pool) -> None:
+    tower, features = feature_tower(pool, norm), some_features()
     longer = np.concatenate([features.vectors, np.full((4, 2, 4), 9.0, np.float32)], axis=1)  # type: ignore[list-item]
     padded = Features(longer, lengths=np.full(4, 3), pooled=features.pooled)
     torch.testing.assert_close(
@@ -120,7 +87,7 @@ def test_standardise_without_rows() -> None:
 
 def test_pixel_tower_scales_any_picture(world: Pairs) -> None:
     torch.manual_seed(0)
-    tower = PixelTower(ImageInput("cnn", size=32), PointHead(), dim=16).eval()
+    tower = PixelTower(ImageInput("cnn", size=32), MaxMeanPool(), PointHead(), dim=16).eval()
     pixels = tower.prepare([world.images[0], world.images[1].resize((50, 20))])
     assert pixels.array.shape == (2, 3, 32, 32) and np.abs(pixels.array).max() <= 1.0
     both = tower(pixels).embedding.tensors()["vectors"]
@@ -131,7 +98,7 @@ def test_pixel_tower_scales_any_picture(world: Pairs) -> None:
 
 @pytest.mark.parametrize(("size", "dim"), [(33, 100), (50, 5), (16, 8)])
 def test_pixel_tower_takes_any_size_and_width(world: Pairs, size: int, dim: int) -> None:
-    tower = PixelTower(ImageInput("cnn", size=size), PointHead(), dim=dim).eval()
+    tower = PixelTower(ImageInput("cnn", size=size), MaxMeanPool(), PointHead(), dim=dim).eval()
     assert tower(tower.prepare([world.images[0]])).embedding.tensors()["vectors"].shape == (1, dim)
     with pytest.raises(DataError, match=f"the run reads {size} x {size}"):
         tower(Pixels(np.zeros((1, 3, 20, 20), np.float32)))
@@ -164,18 +131,13 @@ def test_the_usual_side_counts_and_unreadable_pictures_do_not(world: Pairs) -> N
 
 
 def test_shift_keeps_the_picture_while_training(world: Pairs) -> None:
-    from manymatch.encoders.images import _shifted
+    from manymatch.encoders.pixels import _shifted
 
     pixels = torch.from_numpy(
-        PixelTower(ImageInput("cnn", size=32), PointHead(), dim=16).prepare([world.images[0]]).array
+        PixelTower(ImageInput("cnn", size=32), MaxMeanPool(), PointHead(), dim=16).prepare([world.images[0]]).array
     )
     torch.manual_seed(0)
     moved = _shifted(pixels, 2)
     assert moved.shape == pixels.shape
     shifts = [torch.roll(pixels, (-a, -b), (2, 3))[..., 4:-4, 4:-4] for a in range(-2, 3) for b in range(-2, 3)]
     assert any(torch.equal(moved[..., 4:-4, 4:-4], s) for s in shifts)
-
-
-def test_tokens_hold_a_text_even_when_nothing_is_known() -> None:
-    tokens = WORDS.encode(["zzz", ""])
-    assert isinstance(tokens, Tokens) and tokens.lengths.tolist() == [1, 1]

@@ -21,10 +21,10 @@ from official_names import SLOT_BLOCK
 pytestmark = pytest.mark.slow
 
 OURS = {
-    "img_enc.fc.": "images.projector.fc.",
-    "img_enc.mlp.fc1.": "images.projector.inner.",
-    "img_enc.mlp.bn.bn.": "images.projector.norm.",
-    "img_enc.mlp.fc2.": "images.projector.outer.",
+    "img_enc.fc.": "images.neck.projector.fc.",
+    "img_enc.mlp.fc1.": "images.neck.projector.inner.",
+    "img_enc.mlp.bn.bn.": "images.neck.projector.norm.",
+    "img_enc.mlp.fc2.": "images.neck.projector.outer.",
     "txt_enc.embed.": "texts.words.",
     "txt_enc.rnn.": "texts.gru.",
 }

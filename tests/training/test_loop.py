@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,6 @@ from manymatch.data.pairs import Pairs
 from manymatch.errors import CheckpointError, DataError, UnknownName
 from manymatch.methods import Model
 from manymatch.training import TrainConfig, split_settings, train
-from manymatch.training.config import Plan
 from manymatch.training.memory import keep_freed_memory
 
 SMALL = {"dim": 16, "word_dim": 12, "hidden": 8, "batch": 16, "captions": 2, "least_count": 1}
@@ -43,26 +43,11 @@ class Stopped(Exception):
 
 
 @pytest.mark.parametrize("stop", [1, 4, 7, 11])
-def test_resume_is_bit_for_bit(featured: Pairs, tmp_path: Path, stop: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    few, config = featured.take(range(64)), TrainConfig(epochs=3, save_minutes=0.0)
-    train(build(few), few, validate=few, out=tmp_path / "whole", config=config, say=None)
-
-    step_of = Model.training_step
-    seen = 0
-
-    def dying(self: Model, *args: object) -> object:
-        nonlocal seen
-        seen += 1
-        if seen > stop:
-            raise Stopped
-        return step_of(self, *args)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Model, "training_step", dying)
-        with pytest.raises(Stopped):
-            train(build(few), few, validate=few, out=tmp_path / "cut", config=config, say=None)
-    train(build(few), few, validate=few, out=tmp_path / "cut", config=config, resume=True, say=None)
-    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+def test_resume_is_bit_for_bit(
+    featured: Pairs, tmp_path: Path, stop: int, run: Callable[..., dict[str, torch.Tensor]]
+) -> None:
+    few = featured.take(range(64))
+    whole, cut = (run(name, few, method="dive", stop=at, epochs=3) for name, at in (("whole", None), ("cut", stop)))
     assert whole.keys() == cut.keys()
     assert all(torch.equal(whole[k], cut[k]) for k in whole)
     rows = [
@@ -144,7 +129,7 @@ def test_a_kill_between_the_first_best_and_the_first_state_loses_nothing(
         raise Stopped
 
     with monkeypatch.context() as patch:
-        patch.setattr("manymatch.training.loop.write_state", dies)
+        patch.setattr("manymatch.training.stepper.write_state", dies)
         with pytest.raises(Stopped):
             train(build(few), few, validate=few, out=tmp_path / "cut", config=config, say=None)
     assert (tmp_path / "cut" / "run.json").is_file()
@@ -282,21 +267,6 @@ def test_settings_find_their_place() -> None:
         split_settings("dive", {"epochs": "many"})
     with pytest.raises(DataError, match="epochs: found 0, expected at least 1"):
         TrainConfig(epochs=0)
-
-
-@pytest.mark.parametrize("schedule", ["cosine", "step", "constant"])
-def test_rates(schedule: str) -> None:
-    from manymatch.methods import Recipe
-
-    recipe = Recipe(
-        epochs=10, warmup=0.1, schedule=schedule, milestones=(5,), groups={"images.": 0.1, "images.head": 1}
-    )  # type: ignore[arg-type]
-    plan = Plan(recipe, epoch_steps=10)
-    rates = [plan.rate(s) for s in range(plan.steps)]
-    assert rates[0] == pytest.approx(0.1) and max(rates) == pytest.approx(1.0) and min(rates) >= 0
-    expected = {"cosine": 0.0, "step": 0.1, "constant": 1.0}[schedule]
-    assert rates[-1] == pytest.approx(expected, abs=0.01)
-    assert plan.group_of("images.head.x") == "images.head" and plan.group_of("texts.y") == ""
 
 
 def test_features_that_are_not_there(world: Pairs) -> None:

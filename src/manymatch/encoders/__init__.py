@@ -1,36 +1,75 @@
 """Room 3: image and text towers, context inside one item, pooling, heads."""
 
-from .base import Head, ImageTower, Locals, TextTower
+from .base import Head, ImageTower, Locals, Pool, TextTower
+from .bert import BertTower
+from .boxes import BoxHead
+from .context import ContextPool, FragmentContext
+from .gaussians import GaussianHead, SampleHead, TokenGaussianHead
+from .gpo import GPO
 from .heads import Mode, PointHead, SetHead, SlotAttention
-from .images import FeatureTower, ImageInput, PixelTower, RegionProjector, SmallCNN, feature_blocks, look_at
+from .images import ImageInput, feature_blocks, look_at, split_tower
 from .linear import BagOfWords, LinearFeatures
-from .pooling import max_mean_pool, max_pool, mean_pool
+from .necks import MeanNeck, Neck, ProjectorNeck, RegionProjector
+from .noise import key_of_floats, key_of_ids, keyed_normal
+from .pie import LocalAttention, PIEHead, PIENet
+from .pixels import BackboneTower, PixelTower, SmallCNN
+from .pooling import LastPool, MaxMeanPool, MaxPool, MeanPool, TopMeanPool, max_mean_pool, max_pool, mean_pool, pool_of
+from .regions import FeatureTower
+from .resnet import RESNETS, ResNet
 from .standardise import Standardise
 from .texts import BiGRUTower, TextInput, read_at
 
 __all__ = [
+    "GPO",
+    "RESNETS",
+    "BackboneTower",
     "BagOfWords",
+    "BertTower",
     "BiGRUTower",
+    "BoxHead",
+    "ContextPool",
     "FeatureTower",
+    "FragmentContext",
+    "GaussianHead",
     "Head",
     "ImageInput",
     "ImageTower",
+    "LastPool",
     "LinearFeatures",
+    "LocalAttention",
     "Locals",
+    "MaxMeanPool",
+    "MaxPool",
+    "MeanNeck",
+    "MeanPool",
     "Mode",
+    "Neck",
+    "PIEHead",
+    "PIENet",
     "PixelTower",
     "PointHead",
+    "Pool",
+    "ProjectorNeck",
     "RegionProjector",
+    "ResNet",
+    "SampleHead",
     "SetHead",
     "SlotAttention",
     "SmallCNN",
     "Standardise",
     "TextInput",
     "TextTower",
+    "TokenGaussianHead",
+    "TopMeanPool",
     "feature_blocks",
+    "key_of_floats",
+    "key_of_ids",
+    "keyed_normal",
     "look_at",
     "max_mean_pool",
     "max_pool",
     "mean_pool",
+    "pool_of",
     "read_at",
+    "split_tower",
 ]

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from ..data.features import Features, Pixels
+from ..data.pairs import Images
 from ..data.text import Tokens, Vocabulary
 from ..embeddings import Encoded
+from ..errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["Head", "ImageTower", "Locals", "Pool", "TextTower", "lengths_to_valid"]
 
@@ -47,7 +54,13 @@ def lengths_to_valid(lengths: Tensor, longest: int) -> Tensor:
 
 
 class Head(nn.Module):
-    """Turns fragment-level features into an embedding."""
+    """Turns fragment-level features into an embedding.
+
+    Attributes:
+        keyed: whether it reads `Locals.key` when it is not training.
+    """
+
+    keyed: bool = False
 
     def forward(self, local: Locals) -> Encoded:
         raise NotImplementedError
@@ -62,6 +75,21 @@ class ImageTower(nn.Module):
 
     reads: str
 
+    def begin(self, source: str | None) -> None:
+        """Start from weights in a file (`--image-tower NAME:FILE`), for towers that can."""
+        if source is not None:
+            raise DataError(f"image tower: {type(self).__name__} starts from no file, found {source!r}; leave it out")
+
+    def fit_input(self, images: Images) -> None:
+        """Statistics of the training images, for towers that keep some."""
+
+    def prepare(self, pictures: Iterable[Image.Image]) -> Pixels:
+        """Pictures as this tower reads them, for towers that read pixels."""
+        raise DataError(
+            "this run reads precomputed features and has no backbone to look at a picture; "
+            "give Features, or search with like=ID"
+        )
+
     def forward(self, images: Features | Pixels) -> Encoded:
         raise NotImplementedError
 
@@ -74,6 +102,11 @@ class TextTower(nn.Module):
     """
 
     vocabulary: Vocabulary
+
+    def begin(self, source: str | None) -> None:
+        """Start from a file (`--text-tower NAME:FILE`), for towers that can."""
+        if source is not None:
+            raise DataError(f"text tower: {type(self).__name__} starts from no file, found {source!r}; leave it out")
 
     def tokens(self, texts: list[str]) -> Tokens:
         """Texts as this tower reads them."""

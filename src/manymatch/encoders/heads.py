@@ -3,26 +3,53 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..embeddings import Encoded, Points, Sets
-from ..errors import UnknownName
+from ..embeddings import Encoded, Fragments, Points, Sets
+from ..errors import DataError, UnknownName
 from .base import Head, Locals
 
-__all__ = ["Mode", "PointHead", "SetHead", "SlotAttention", "sine_positions"]
+__all__ = ["Mode", "PointHead", "SetHead", "SlotAttention", "check_mode", "grid_positions", "sine_positions"]
 
 Mode = Literal["paper", "released"]
+Positions = Literal["none", "sequence", "grid"]
+Over = Literal["slots", "inputs"]
+
+
+def check_mode(mode: str) -> None:
+    """Raises UnknownName unless it is a `Mode`."""
+    if mode not in get_args(Mode):
+        raise UnknownName("mode", mode, get_args(Mode))
 
 
 class PointHead(Head):
-    """The global vector, unit length: `Points (n, d)` (VSE++)."""
+    """The global vector, unit length: `Points (n, d)` (VSE++); as it came it is kept as `raw`.
+
+    Fragments are kept where they are as wide as the global vector, which is what relations over fragments need (HREM).
+
+    Args:
+        order: "above" takes absolute values last, "below" negates them too: where images and captions of an order
+            embedding lie (VSE++; see the similarity `order`).
+    """
+
+    def __init__(self, *, order: Literal["above", "below"] | None = None) -> None:
+        super().__init__()
+        self.order = order
 
     def forward(self, local: Locals) -> Encoded:
-        return Encoded(Points(functional.normalize(local.pooled, dim=-1)))
+        vectors = functional.normalize(local.pooled, dim=-1)
+        if self.order is not None:
+            vectors = vectors.abs() if self.order == "above" else -vectors.abs()
+        alike = local.vectors.shape[-1] == local.pooled.shape[-1]
+        return Encoded(
+            Points(vectors),
+            fragments=Fragments(local.vectors, local.valid, local.pooled) if alike else None,
+            tensors={"raw": local.pooled},
+        )
 
 
 def sine_positions(valid: Tensor, width: int, *, mode: Mode = "paper") -> Tensor:
@@ -32,11 +59,27 @@ def sine_positions(valid: Tensor, width: int, *, mode: Mode = "paper") -> Tensor
     (authors' code of DivE; seed of its second padding dependence).
     """
     place = valid.cumsum(dim=1).float() if mode == "paper" else torch.ones_like(valid).cumsum(dim=1).float()
-    place = place / (place[:, -1:] + 1e-6) * 2 * math.pi
-    even = torch.arange(width, device=valid.device) // 2 * 2
-    angle = place[..., None] / 10000.0 ** (even.float() / width)
-    odd = torch.arange(width, device=valid.device) % 2 == 1
-    return torch.where(odd, angle.cos(), angle.sin())
+    return _sine_code(place, width)
+
+
+def grid_positions(rows: int, columns: int, width: int, device: torch.device | None = None) -> Tensor:
+    """Sine code of each cell of a grid (rows * columns, width), row by row: half for its row, half for its column.
+
+    Each half scales its positions to (0, 2 pi] over the grid (authors' code of DivE). An odd width gives the row one
+    number less.
+    """
+    down = _sine_code(torch.arange(1, rows + 1, device=device).float(), width // 2)
+    along = _sine_code(torch.arange(1, columns + 1, device=device).float(), width - width // 2)
+    down, along = down[:, None].expand(-1, columns, -1), along[None].expand(rows, -1, -1)
+    return torch.cat([down, along], dim=-1).flatten(0, 1)
+
+
+def _sine_code(place: Tensor, width: int) -> Tensor:
+    """(..., f) rising from 1 -> (..., f, width): sines at even, cosines at odd numbers."""
+    place = place / (place[..., -1:] + 1e-6) * 2 * math.pi
+    number = torch.arange(width, device=place.device)
+    angle = place[..., None] / 10000.0 ** ((number // 2 * 2).float() / width)
+    return torch.where(number % 2 == 1, angle.cos(), angle.sin())
 
 
 class SlotAttention(nn.Module):
@@ -53,8 +96,14 @@ class SlotAttention(nn.Module):
         heads, head_width: attention heads; 4 of 512 in the paper's code.
         hidden: width of the feed-forward layer.
         dropout: after the attention's output and inside the feed-forward layer.
-        positions: add a sine code to the keys (texts whose fragments do not know their place).
+        positions: sine code added to the keys of fragments that do not know their place: of a "sequence" (words), of a
+            square "grid" (cells, row by row), or "none".
+        over: what the softmax runs over: the "slots", or the "inputs" as in a Transformer decoder (the paper's
+            ablation, in which slots do not compete and padding has no weight in either mode).
         mode: "paper" gives padding no weight; "released" keeps the authors' masking, by which padding takes 1 / k.
+
+    Raises:
+        UnknownName: another name for positions, over or mode.
     """
 
     def __init__(
@@ -68,12 +117,16 @@ class SlotAttention(nn.Module):
         head_width: int = 512,
         hidden: int = 4096,
         dropout: float = 0.1,
-        positions: bool = False,
+        positions: Positions = "none",
+        over: Over = "slots",
         mode: Mode = "paper",
     ) -> None:
         super().__init__()
-        if mode not in ("paper", "released"):
-            raise UnknownName("mode", mode, ("paper", "released"))
+        check_mode(mode)
+        if positions not in get_args(Positions):
+            raise UnknownName("positions", str(positions), get_args(Positions))
+        if over not in get_args(Over):
+            raise UnknownName("softmax over", over, get_args(Over))
         inner = heads * head_width
         self.slots = nn.Parameter(torch.randn(elements, dim))
         self.slot_norm, self.input_norm = nn.LayerNorm(dim), nn.LayerNorm(inputs)
@@ -85,7 +138,8 @@ class SlotAttention(nn.Module):
             nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, dim)
         )
         self.last_norm = nn.LayerNorm(dim)
-        self.iterations, self.heads, self.positions, self.mode = iterations, heads, positions, mode
+        self.iterations, self.heads = iterations, heads
+        self.positions, self.over, self.mode = positions, over, mode
 
     def forward(self, vectors: Tensor, valid: Tensor) -> Tensor:
         """(n, f, c), (n, f) -> slot outputs (n, k, d), layer-normalised."""
@@ -93,10 +147,9 @@ class SlotAttention(nn.Module):
         return slots
 
     def attend(self, vectors: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """As `forward`, and the last block's softmax over slots before it is renormalised: (n, heads, k, f)."""
+        """As `forward`, and the last block's softmax before it is renormalised: (n, heads, k, f)."""
         context = self.input_norm(vectors)
-        keyed = context + sine_positions(valid, context.shape[-1], mode=self.mode) if self.positions else context
-        keys, values = self._heads(self.key(keyed)), self._heads(self.value(context))
+        keys, values = self._heads(self.key(self._placed(context, valid))), self._heads(self.value(context))
         slots = self.slots.expand(len(vectors), -1, -1)
         shares = keys.new_zeros(())
         for _ in range(self.iterations):
@@ -105,12 +158,26 @@ class SlotAttention(nn.Module):
             slots = slots + self.feed_forward(slots)
         return self.last_norm(slots), shares
 
+    def _placed(self, context: Tensor, valid: Tensor) -> Tensor:
+        width = context.shape[-1]
+        if self.positions == "sequence":
+            return context + sine_positions(valid, width, mode=self.mode)
+        if self.positions == "grid":
+            side = math.isqrt(context.shape[1])
+            if side * side != context.shape[1]:
+                raise DataError(f"slots: {context.shape[1]} fragments are no square grid; expected side x side cells")
+            return context + grid_positions(side, side, width, context.device)
+        return context
+
     def _heads(self, tensor: Tensor) -> Tensor:
         return tensor.view(*tensor.shape[:-1], self.heads, -1).transpose(1, 2)
 
     def _read(self, queries: Tensor, keys: Tensor, values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         logits = queries @ keys.transpose(-1, -2) / math.sqrt(queries.shape[-1])
         padding = ~valid[:, None, None, :]
+        if self.over == "inputs":
+            shares = logits.masked_fill(padding, -math.inf).softmax(dim=-1)
+            return (shares @ values).transpose(1, 2).flatten(2), shares
         if self.mode == "released":
             # Equal logits for every slot: the softmax over slots makes padding's share 1 / k, not 0.
             logits = logits.masked_fill(padding, -torch.finfo(logits.dtype).max)

@@ -4,9 +4,25 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
-__all__ = ["max_mean_pool", "max_pool", "mean_pool"]
+from ..errors import DataError, UnknownName
+from .base import Pool
+from .gpo import GPO
+from .heads import Mode, check_mode
+
+__all__ = [
+    "LastPool",
+    "MaxMeanPool",
+    "MaxPool",
+    "MeanPool",
+    "TopMeanPool",
+    "max_mean_pool",
+    "max_pool",
+    "mean_pool",
+    "pool_of",
+]
 
 
 def max_pool(vectors: Tensor, valid: Tensor) -> Tensor:
@@ -22,3 +38,94 @@ def mean_pool(vectors: Tensor, valid: Tensor) -> Tensor:
 def max_mean_pool(vectors: Tensor, valid: Tensor) -> Tensor:
     """Sum of `max_pool` and `mean_pool`."""
     return max_pool(vectors, valid) + mean_pool(vectors, valid)
+
+
+class MaxPool(Pool):
+    """Largest value of each dimension."""
+
+    def forward(self, vectors: Tensor, valid: Tensor) -> Tensor:
+        return max_pool(vectors, valid)
+
+
+class MeanPool(Pool):
+    """Mean of each dimension."""
+
+    def forward(self, vectors: Tensor, valid: Tensor) -> Tensor:
+        return mean_pool(vectors, valid)
+
+
+class MaxMeanPool(Pool):
+    """Sum of maximum and mean."""
+
+    def forward(self, vectors: Tensor, valid: Tensor) -> Tensor:
+        return max_mean_pool(vectors, valid)
+
+
+class LastPool(Pool):
+    """The last valid fragment: what a recurrent network knows at the end."""
+
+    def forward(self, vectors: Tensor, valid: Tensor) -> Tensor:
+        place = torch.arange(valid.shape[1], device=valid.device)
+        last = (valid * place).amax(dim=1)
+        return vectors[torch.arange(len(vectors), device=valid.device), last]
+
+
+class TopMeanPool(Pool):
+    """Mean of the k largest values of each dimension; of all where an item has fewer (HREM, k = 2).
+
+    Args:
+        k: at least 1, which is the maximum.
+        mode: "released" keeps what the authors' loop does: once an item of the batch was shorter than k, the items
+            after it take no more values than that one had, so an embedding depends on its batch.
+
+    Raises:
+        DataError: k below 1.
+    """
+
+    def __init__(self, k: int = 2, *, mode: Mode = "paper") -> None:
+        super().__init__()
+        check_mode(mode)
+        if k < 1:
+            raise DataError(f"k {k}, expected at least 1 value to take the mean of")
+        self.k, self.mode = k, mode
+
+    def forward(self, vectors: Tensor, valid: Tensor) -> Tensor:
+        most = min(self.k, vectors.shape[1])
+        count = valid.sum(dim=1).clamp(max=most)
+        if self.mode == "released":
+            count = count.cummin(dim=0).values
+        top = vectors.masked_fill(~valid[..., None], -math.inf).topk(most, dim=1).values
+        taken = torch.arange(most, device=valid.device) < count[:, None]
+        return top.masked_fill(~taken[..., None], 0.0).sum(dim=1) / count[:, None]
+
+
+_PLAIN: dict[str, type[Pool]] = {
+    "max": MaxPool,
+    "mean": MeanPool,
+    "max_mean": MaxMeanPool,
+    "last": LastPool,
+    "gpo": GPO,
+}
+
+
+def pool_of(name: str, dim: int, *, mode: Mode = "paper") -> Pool:
+    """A pool by name, at its published numbers.
+
+    Args:
+        name: "max", "mean", "max_mean", "top2", "last", "gpo" or "context".
+        dim: width d of what is pooled; only "context" has weights that depend on it.
+        mode: of "top2", alone and inside "context".
+
+    Raises:
+        UnknownName: another name, or mode.
+        DataError: "context" cannot split that width over its heads.
+    """
+    from .context import ContextPool
+
+    if name == "top2":
+        return TopMeanPool(2, mode=mode)
+    if name == "context":
+        return ContextPool(dim, initial=TopMeanPool(2, mode=mode))
+    if name not in _PLAIN:
+        raise UnknownName("pooling", name, (*_PLAIN, "top2", "context"))
+    return _PLAIN[name]()

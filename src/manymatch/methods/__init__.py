@@ -8,12 +8,25 @@ from pkgutil import iter_modules
 from typing import Any
 
 from ..errors import UnknownName
-from .base import Method, Recipe, change
+from .base import Method
 from .model import Batch, Model
+from .recipe import Recipe, Stage
+from .settings import change
 
-__all__ = ["Batch", "Method", "Model", "Recipe", "change", "method", "method_class", "methods", "methods_table"]
+__all__ = [
+    "Batch",
+    "Method",
+    "Model",
+    "Recipe",
+    "Stage",
+    "change",
+    "method",
+    "method_class",
+    "methods",
+    "methods_table",
+]
 
-_NOT_METHODS = {"base", "model"}
+_NOT_METHODS = {"base", "model", "recipe", "settings"}
 
 
 def methods() -> list[str]:
@@ -29,7 +42,7 @@ def method_class(name: str) -> type[Method]:
     return next(
         value
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Method) and value.__module__ == module.__name__
+        if isinstance(value, type) and issubclass(value, Method) and value.name == name
     )
 
 

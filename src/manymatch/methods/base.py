@@ -7,85 +7,52 @@ form (`fitted = True`) has `fit` instead. Both build the same Model, and everyth
 from __future__ import annotations
 
 import math
-import types
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from ..data.batches import ImagesWithCaptions, Sampler
+from ..data.batches import ImagesWithCaptions, Sampler, ShuffledPairs
+from ..data.neighbours import NeighbourBatches
 from ..data.pairs import Pairs
 from ..encoders import (
+    RESNETS,
+    BackboneTower,
+    BertTower,
     BiGRUTower,
     FeatureTower,
     Head,
     ImageInput,
     ImageTower,
+    MaxMeanPool,
+    MaxPool,
     Mode,
+    Neck,
     PixelTower,
+    Pool,
+    ProjectorNeck,
+    RegionProjector,
     TextInput,
     TextTower,
     look_at,
     read_at,
 )
-from ..errors import DataError, Error, UnknownName
+from ..errors import DataError, UnknownName
 from ..losses import InfoNCE, Objective, Term, Triplet
 from ..relations import Relation
 from ..similarity import Similarity
+from .recipe import Recipe
+from .settings import check_ranges, check_value, hints_of
 
 if TYPE_CHECKING:
     from .model import Model
 
-__all__ = ["Method", "Recipe", "change", "check_ranges", "check_value"]
+__all__ = ["Method", "Recipe"]
 
 SMALL_DATA = 20_000
 """Training images below which `objective="auto"` takes InfoNCE: there the hardest triplet hardly starts."""
 
-
 _SHARE = (0.0, 0.99)
-_RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("dim", "word_dim", "hidden", "least_count", "elements", "iterations", "heads"), (1, math.inf)),
-    **dict.fromkeys(("head_width", "slot_hidden", "least_pairs", "most_terms"), (1, math.inf)),
-    **dict.fromkeys(("dropout", "feature_dropout", "region_drop", "word_drop"), _SHARE),
-    "longest_side": (16, 4096),
-    "batch": (2, math.inf),
-    "captions": (0, math.inf),
-    "margin": (0.0, math.inf),
-    "all_until": (0.0, 1.0),
-    "temperature": (0.01, 1e6),
-    "image_ridge": (1e-9, math.inf),
-    "text_ridge": (1e-9, math.inf),
-    "mmd_weight": (0.0, math.inf),
-    "diversity_weight": (0.0, math.inf),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How a method is trained. TrainConfig may override each of these.
-
-    Attributes:
-        epochs: passes over the training images.
-        lr: base learning rate of AdamW.
-        groups: start of a parameter's name -> factor on `lr`; the longest start that fits counts.
-        weight_decay, betas: of AdamW.
-        warmup: share of all steps over which the rate rises from 0.
-        schedule: "cosine" to 0, "step" or "constant".
-        milestones: epochs after which "step" multiplies the rate by `step_factor`.
-        clip: largest norm of all gradients together; 0 is none.
-        average: decay of the running average of the weights that is validated and kept; 0 keeps the last weights.
-    """
-
-    epochs: int = 14
-    lr: float = 1e-3
-    groups: Mapping[str, float] = field(default_factory=dict)
-    weight_decay: float = 0.01
-    betas: tuple[float, float] = (0.9, 0.98)
-    warmup: float = 0.05
-    schedule: Literal["cosine", "step", "constant"] = "cosine"
-    milestones: tuple[int, ...] = ()
-    step_factor: float = 0.1
-    clip: float = 2.0
-    average: float = 0.99
+Ranges = Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +66,7 @@ class Method:
         dropout: in towers and heads.
         feature_dropout: on precomputed features (half of it on fragments).
         region_drop, word_drop: share of fragments and words left out or masked while training.
+        projector: form of the region projector: its inner layers read the projected region ("dive") or the raw one.
         region_norm: "layer" or "batch" (published) inside the region projector.
         pooling: global vector, "max_mean" of projected regions and GRU states, or "published" (maximum of the regions,
             mean of the GRU's two final states).
@@ -106,10 +74,13 @@ class Method:
         standardise: bring precomputed features to one scale by the training split; the published systems take them raw.
         longest_side: pictures are scaled to at most this many pixels.
         least_count: a word must occur this often in the training captions.
-        batch: images a step.
+        sampling: "images" with some captions each, "pairs" of a caption and its image, or "neighbours" (pairs whose
+            images look alike).
+        batch: images a step ("pairs": pairs).
         captions: captions of an image in a batch; 0 takes all it has.
-        objective: "auto" takes "infonce" below 20,000 training images, else "triplet".
+        objective: "auto" takes "infonce" below 20,000 training images, else what was published.
         margin: of the triplet, in units of similarity.
+        reduction: of the triplet over its anchors.
         all_until: share of the run with all negatives before the hardest (triplet only).
         temperature: of InfoNCE at the start; learned.
         mode: "paper", or "released" where the authors' code departs from it.
@@ -122,6 +93,23 @@ class Method:
     summary: ClassVar[str] = ""
     fitted: ClassVar[bool] = False
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    published_objective: ClassVar[str] = "triplet"
+    """What `objective="auto"` takes on large data."""
+    further_objectives: ClassVar[tuple[str, ...]] = ("triplet",)
+    """What `objective` may be besides "auto", "infonce" and the published one."""
+    pairwise: ClassVar[bool] = False
+    """Whether the authors' batches are pairs with the diagonal as truth, as `mode="released"` then has them."""
+    ranges: ClassVar[Ranges] = {
+        **dict.fromkeys(("dim", "word_dim", "hidden", "least_count"), (1, math.inf)),
+        **dict.fromkeys(("dropout", "feature_dropout", "region_drop", "word_drop"), _SHARE),
+        "longest_side": (16, 4096),
+        "batch": (2, math.inf),
+        "captions": (0, math.inf),
+        "margin": (0.0, math.inf),
+        "all_until": (0.0, 1.0),
+        "temperature": (0.01, 1e6),
+    }
+    """Field -> least and largest value; a method lists those of its own fields."""
 
     dim: int = 512
     word_dim: int = 300
@@ -130,16 +118,19 @@ class Method:
     feature_dropout: float = 0.3
     region_drop: float = 0.1
     word_drop: float = 0.1
+    projector: Literal["dive", "vse_infty"] = "dive"
     region_norm: Literal["layer", "batch"] = "layer"
     pooling: Literal["max_mean", "published"] = "max_mean"
     use_pooled: bool = True
     standardise: bool = True
     longest_side: int = 96
     least_count: int = 3
+    sampling: Literal["images", "pairs", "neighbours"] = "images"
     batch: int = 192
     captions: int = 2
-    objective: Literal["auto", "infonce", "triplet"] = "auto"
+    objective: str = "auto"
     margin: float = 0.2
+    reduction: Literal["mean", "sum"] = "mean"
     all_until: float = 0.1
     temperature: float = 0.05
     mode: Mode = "paper"
@@ -147,8 +138,12 @@ class Method:
 
     def __post_init__(self) -> None:
         for spec in fields(self):
-            check_value(self.name or type(self).__name__, spec.name, getattr(self, spec.name), _hints(type(self)))
-        check_ranges(self.name or type(self).__name__, self, _RANGES)
+            check_value(self.name or type(self).__name__, spec.name, getattr(self, spec.name), hints_of(type(self)))
+        objectives = dict.fromkeys(("auto", "infonce", *self.further_objectives, self.published_objective))
+        if self.objective not in objectives:
+            raise DataError(f"{self.name}.objective: found {self.objective!r}, expected one of {_listed(objectives)}")
+        for cls in type(self).__mro__:
+            check_ranges(self.name or type(self).__name__, self, vars(cls).get("ranges", {}))
         if self.preset and self.preset not in self.presets:
             raise UnknownName(f"preset of {self.name}", self.preset, self.presets)
 
@@ -162,19 +157,31 @@ class Method:
         """The similarity that trains, evaluates, indexes and searches."""
         raise NotImplementedError
 
+    def pool(self, side: Literal["image", "text"]) -> Pool:
+        """Fragments to the global vector."""
+        return MaxPool() if self.pooling == "published" else MaxMeanPool()
+
+    def neck(self, inputs: int) -> Neck:
+        """Between image fragments of width `inputs` and the head."""
+        projector = RegionProjector(inputs, self.dim, self.hidden, form=self.projector, norm=self.region_norm)
+        return ProjectorNeck(projector, self.pool("image"), dim=self.dim, dropout=self.dropout)
+
     def image_tower(self, inputs: ImageInput) -> ImageTower:
         """The image tower for what the data hold."""
-        head = self.head(self.dim, "image")
         if inputs.tower == "cnn":
-            return PixelTower(inputs, head, dim=self.dim, dropout=self.dropout / 2)
+            head = self.head(self.dim, "image")
+            return PixelTower(inputs, self.pool("image"), head, dim=self.dim, dropout=self.dropout / 2)
+        if inputs.tower != "features":
+            neck = self.neck(RESNETS[inputs.tower])
+            return BackboneTower(inputs, neck, self.head(neck.width, "image"), drop=self.region_drop)
+        fragments = self.neck(inputs.fragment_width) if inputs.fragments else None
         return FeatureTower(
             inputs,
-            head,
+            fragments,
+            self.head(self.dim if fragments is None else fragments.width, "image"),
             dim=self.dim,
-            hidden=self.hidden,
-            pooling="max" if self.pooling == "published" else "max_mean",
-            norm=self.region_norm,
             use_pooled=self.use_pooled,
+            pooled_form="linear" if self.pooling == "published" else "linear_mlp",
             standardise=self.standardise,
             dropout=self.dropout,
             feature_dropout=self.feature_dropout,
@@ -183,30 +190,40 @@ class Method:
 
     def text_tower(self, inputs: TextInput) -> TextTower:
         """The text tower."""
+        if inputs.tower == "bert":
+            return self.bert(inputs)
         return self.bigru(inputs, "states", self.dim)
 
-    def bigru(self, inputs: TextInput, fragments: Literal["words", "states"], width: int) -> BiGRUTower:
-        """A BiGRU tower whose head sees these fragments, `width` wide."""
-        return BiGRUTower(
-            inputs,
-            self.head(width, "text"),
-            dim=self.dim,
-            word_dim=self.word_dim,
-            fragments=fragments,
-            pooling="last" if self.pooling == "published" else "max_mean",
-            dropout=self.dropout,
-            drop=self.word_drop,
-        )
+    def bert(self, inputs: TextInput, **settings: Any) -> BertTower:
+        """A BERT tower whose head sees its projected word pieces; `settings` are further ones of the tower's."""
+        common: dict[str, Any] = {"dim": self.dim, "pooling": self.pool("text"), "drop": self.word_drop}
+        return BertTower(inputs, self.head(self.dim, "text"), **{**common, **settings})
 
-    def score_loss(self) -> dict[str, tuple[float, Term]]:
-        """The main term, by the resolved `objective`."""
+    def bigru(
+        self, inputs: TextInput, fragments: Literal["words", "states"], width: int, **settings: Any
+    ) -> BiGRUTower:
+        """A BiGRU tower whose head sees these fragments, `width` wide; `settings` are further ones of the tower's."""
+        common: dict[str, Any] = {"dim": self.dim, "word_dim": self.word_dim, "dropout": self.dropout}
+        common |= {"fragments": fragments, "pooling": self.pool("text"), "drop": self.word_drop}
+        return BiGRUTower(inputs, self.head(width, "text"), **{**common, **settings})
+
+    def terms(self) -> dict[str, tuple[float, Term]]:
+        """The main term by the resolved `objective`; methods add theirs."""
         if self.objective == "infonce":
             return {"infonce": (1.0, InfoNCE(self.temperature))}
-        return {"triplet": (1.0, Triplet(self.margin, all_until=self.all_until))}
+        paired = self.pairwise and self.mode == "released"
+        triplet = Triplet(
+            self.margin,
+            reduction=self.reduction,
+            all_until=self.all_until,
+            positives="diagonal" if paired else "matches",
+            siblings="negatives" if paired else "masked",
+        )
+        return {"triplet": (1.0, triplet)}
 
     def objective_terms(self) -> Objective:
         """The named sum that training minimises."""
-        return Objective(self.score_loss())
+        return Objective(self.terms())
 
     def relation(self) -> Relation | None:
         """Cross-item module, training only; none by default."""
@@ -214,6 +231,10 @@ class Method:
 
     def sampler(self) -> Sampler:
         """How images and captions meet in batches."""
+        if self.sampling == "neighbours":
+            return NeighbourBatches(self.batch)
+        if self.sampling == "pairs":
+            return ShuffledPairs(self.batch, repeat_images=self.pairwise and self.mode == "released")
         return ImagesWithCaptions(self.batch, self.captions or None)
 
     def recipe(self) -> Recipe:
@@ -230,13 +251,13 @@ class Method:
         """The same method with every "auto" decided by the training pairs."""
         if self.objective != "auto":
             return self
-        return replace(self, objective="infonce" if len(pairs) < SMALL_DATA else "triplet")
+        return replace(self, objective="infonce" if len(pairs) < SMALL_DATA else self.published_objective)
 
     def inputs(self, pairs: Pairs, image_tower: str | None, text_tower: str | None) -> tuple[ImageInput, TextInput]:
         """What the towers will be given, from the training pairs."""
         return (
             look_at(pairs, image_tower, longest_side=self.longest_side),
-            read_at(pairs.captions, text_tower, least=self.least_count),
+            read_at(pairs.captions, text_tower, least=self.least_count, released=self.mode == "released"),
         )
 
     def build(
@@ -246,8 +267,9 @@ class Method:
 
         Args:
             pairs: the training split.
-            image_tower: "features" or "cnn"; default: what the data hold.
-            text_tower: "bigru".
+            image_tower: "features", "cnn" or a backbone ("resnet152", or "resnet152:FILE" with its weights); default:
+                what the data hold.
+            text_tower: "bigru", "bigru:FILE" (word vectors its table begins from) or "bert:FOLDER".
             seed: of the starting weights.
         """
         from .model import Model
@@ -255,83 +277,5 @@ class Method:
         return Model.fresh(self.resolve(pairs), pairs, image_tower, text_tower, seed)
 
 
-def _hints(cls: type) -> dict[str, Any]:
-    return {k: v for k, v in get_type_hints(cls).items() if get_origin(v) is not ClassVar}
-
-
-def check_value(owner: str, name: str, value: Any, hints: Mapping[str, Any]) -> None:
-    """Raises DataError unless `value` is of the field's type."""
-    if not _fits(value, hints[name]):
-        raise DataError(f"{owner}.{name}: found {value!r} ({type(value).__name__}), expected {_say(hints[name])}")
-
-
-def check_ranges(owner: str, holder: Any, ranges: Mapping[str, tuple[float, float]]) -> None:
-    """Raises DataError unless every number of the dataclass that has a range lies in it."""
-    for name, (low, high) in ranges.items():
-        value = getattr(holder, name, None)
-        if value is not None and not low <= value <= high:
-            end = "" if math.isinf(high) else f" and at most {high:g}"
-            raise DataError(f"{owner}.{name}: found {value!r}, expected at least {low:g}{end}")
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    origin = get_origin(hint)
-    if hint is Any:
-        return True
-    if origin is Literal:
-        return any(value == allowed and type(value) is type(allowed) for allowed in get_args(hint))
-    if origin in (Union, types.UnionType):
-        return any(_fits(value, h) for h in get_args(hint))
-    if origin is not None:
-        return True
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and value == value
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint)
-
-
-def _say(hint: Any) -> str:
-    if get_origin(hint) is Literal:
-        return "one of " + ", ".join(repr(a) for a in get_args(hint))
-    if get_origin(hint) in (Union, types.UnionType):
-        return " or ".join(_say(h) for h in get_args(hint))
-    return {float: "a number", int: "a whole number", bool: "true or false", str: "text", type(None): "none"}.get(
-        hint, getattr(hint, "__name__", str(hint))
-    )
-
-
-def change(owner: str, cls: type, settings: Mapping[str, str | Any]) -> dict[str, Any]:
-    """Texts of `--set field=value` as values of a dataclass's field types; values that are no text pass unchanged.
-
-    Raises:
-        UnknownName: no such field; offers the nearest.
-        DataError: a value that is not of the field's type.
-    """
-    hints, out = _hints(cls), {}
-    known = [f.name for f in fields(cls)]
-    for name, value in settings.items():
-        if name not in known:
-            raise UnknownName(f"field of {owner}", name, known)
-        out[name] = _parse(value, hints[name]) if isinstance(value, str) else value
-        check_value(owner, name, out[name], hints)
-        if float in (hints[name], *get_args(hints[name])) and isinstance(out[name], int):
-            out[name] = float(out[name])
-    return out
-
-
-def _parse(text: str, hint: Any) -> Any:
-    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    for option in options:
-        try:
-            if option is type(None) and text.lower() in ("none", "null"):
-                return None
-            if option is bool and text.lower() in ("true", "false", "yes", "no", "1", "0"):
-                return text.lower() in ("true", "yes", "1")
-            if option is int:
-                return int(text)
-            if option is float:
-                return float(text)
-        except (ValueError, Error):
-            continue
-    return text
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in names)

@@ -6,6 +6,7 @@ weighted words with pairs of words.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -18,7 +19,7 @@ from ..encoders import BagOfWords, Head, ImageInput, LinearFeatures, PointHead, 
 from ..encoders.linear import weigh_terms
 from ..errors import DataError, UnknownName
 from ..similarity import Cosine, Similarity
-from .base import Method
+from .base import Method, Ranges
 
 __all__ = ["CCA"]
 
@@ -41,6 +42,10 @@ class CCA(Method):
     paper: ClassVar[str] = "Hotelling, Biometrika 1936"
     summary: ClassVar[str] = "linear maps in closed form on features and weighted words; the honest control"
     fitted: ClassVar[bool] = True
+    ranges: ClassVar[Ranges] = {
+        **dict.fromkeys(("image_ridge", "text_ridge"), (1e-9, math.inf)),
+        **dict.fromkeys(("least_pairs", "most_terms"), (1, math.inf)),
+    }
 
     dim: int = 300
     objective: Literal["auto", "infonce", "triplet"] = "auto"

@@ -6,14 +6,27 @@ those of the authors' COCO script with region features and a BiGRU, `preset="pub
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from ..encoders import Head, SetHead, SlotAttention, TextInput, TextTower
-from ..losses import MMD, Diversity, Objective
-from ..similarity import Similarity, SmoothChamfer
-from .base import Method, Recipe
+from ..encoders import (
+    Head,
+    MaxPool,
+    Neck,
+    PIEHead,
+    ProjectorNeck,
+    RegionProjector,
+    SetHead,
+    SlotAttention,
+    TextInput,
+    TextTower,
+)
+from ..losses import MMD, Diversity, Term
+from ..similarity import Chamfer, ElementProbability, Mil, Similarity, SmoothChamfer
+from .base import Method, Ranges
+from .recipe import Recipe
 
 __all__ = ["DivE"]
 
@@ -30,11 +43,21 @@ class DivE(Method):
         slot_hidden: width of its feed-forward layer.
         mmd_weight, diversity_weight: of the regularisers.
         text_fragments: what text slots attend to, "states" of the GRU or "words" of the word table.
+        grid: image fragments are the cells of a square grid in their order, and slots may know their places.
+        bert_pooling: BERT's global vector, the first token's ("cls") or the maximum.
+        set_head: "slots", or the ablations "transformer" (softmax over inputs) and "pie" (PVSE's head).
+        compare: "smooth_chamfer", or the ablations "chamfer", "mil" (closest pair) and "probability" (mean match
+            probability of the pairs).
     """
 
     name: ClassVar[str] = "dive"
     paper: ClassVar[str] = "Kim, Kim and Kwak, CVPR 2023"
     summary: ClassVar[str] = "sets of diverse embeddings, slot attention, Smooth-Chamfer"
+    ranges: ClassVar[Ranges] = {
+        **dict.fromkeys(("elements", "iterations", "heads", "head_width", "slot_hidden"), (1, math.inf)),
+        **dict.fromkeys(("mmd_weight", "diversity_weight"), (0.0, math.inf)),
+        "alpha": (1e-3, 1e4),
+    }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "published": {
             "dim": 1024,
@@ -65,8 +88,15 @@ class DivE(Method):
     mmd_weight: float = 0.01
     diversity_weight: float = 0.01
     text_fragments: Literal["states", "words"] = "states"
+    grid: bool = False
+    bert_pooling: Literal["max", "cls"] = "max"
+    set_head: Literal["slots", "transformer", "pie"] = "slots"
+    compare: Literal["smooth_chamfer", "chamfer", "mil", "probability"] = "smooth_chamfer"
 
     def head(self, inputs: int, side: Literal["image", "text"]) -> Head:
+        if self.set_head == "pie":
+            return PIEHead(inputs, self.dim, elements=self.elements, dropout=self.dropout)
+        words = side == "text" and self.text_fragments == "words"
         slots = SlotAttention(
             inputs,
             self.dim,
@@ -76,21 +106,36 @@ class DivE(Method):
             head_width=self.head_width,
             hidden=self.slot_hidden,
             dropout=self.dropout,
-            positions=side == "text" and self.text_fragments == "words",
+            positions="sequence" if words else "grid" if self.grid and side == "image" else "none",
+            over="inputs" if self.set_head == "transformer" else "slots",
             mode=self.mode,
         )
         return SetHead(slots, self.dim)
 
+    def neck(self, inputs: int) -> Neck:
+        projector = RegionProjector(inputs, self.dim, self.hidden, form=self.projector, norm=self.region_norm)
+        published = self.pooling == "published"
+        return ProjectorNeck(projector, self.pool("image"), dim=self.dim, twice=published, dropout=self.dropout)
+
     def text_tower(self, inputs: TextInput) -> TextTower:
+        if inputs.tower == "bert":
+            return self.bert(inputs, pooling="cls" if self.bert_pooling == "cls" else MaxPool())
         words = self.text_fragments == "words"
-        return self.bigru(inputs, self.text_fragments, self.word_dim if words else self.dim)
+        settings: dict[str, Any] = {"pooling": "final"} if self.pooling == "published" else {}
+        return self.bigru(inputs, self.text_fragments, self.word_dim if words else self.dim, **settings)
 
     def similarity(self) -> Similarity:
+        if self.compare == "chamfer":
+            return Chamfer()
+        if self.compare == "mil":
+            return Mil()
+        if self.compare == "probability":
+            return ElementProbability(learned=self.mode == "paper")
         return SmoothChamfer(self.alpha)
 
-    def objective_terms(self) -> Objective:
+    def terms(self) -> dict[str, tuple[float, Term]]:
         regularisers = {"mmd": (self.mmd_weight, MMD()), "diversity": (self.diversity_weight, Diversity())}
-        return Objective({**self.score_loss(), **regularisers})
+        return {**super().terms(), **regularisers}
 
     def recipe(self) -> Recipe:
         if self.preset != "published":

@@ -20,9 +20,7 @@ from ..data.pictures import FolderPictures
 from ..data.text import Tokens, texts_of
 from ..draws import recorded
 from ..embeddings import Embedding, Encoded
-from ..encoders import ImageInput, ImageTower, TextInput, TextTower
-from ..encoders.images import FeatureTower, PixelTower
-from ..encoders.linear import LinearFeatures
+from ..encoders import ImageInput, ImageTower, TextInput, TextTower, split_tower
 from ..errors import CheckpointError, DataError
 from ..losses import Objective, score
 from ..relations import Relation
@@ -74,8 +72,9 @@ class Model(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = cls(method, *method.inputs(pairs, image_tower, text_tower))
-        if isinstance(model.images, FeatureTower | LinearFeatures):
-            model.images.fit_input(pairs.images)
+            model.images.begin(split_tower(image_tower)[1])
+            model.texts.begin(split_tower(text_tower)[1])
+        model.images.fit_input(pairs.images)
         return model
 
     @property
@@ -116,11 +115,6 @@ class Model(nn.Module):
             return images
         if isinstance(images, Images) and self.image_input == "features":
             return images.read_features()
-        if not isinstance(self.images, PixelTower):
-            raise DataError(
-                "this run reads precomputed features and has no backbone to look at a picture; "
-                "give Features, or search with like=ID"
-            )
         pictures = images.decode() if isinstance(images, Images) else [_open(i, n) for n, i in enumerate(images)]
         return self.images.prepare(pictures)
 

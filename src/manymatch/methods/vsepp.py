@@ -5,26 +5,84 @@ Faghri, Fleet, Kiros and Fidler. VSE++: Improving Visual-Semantic Embeddings wit
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
-from ..encoders import Head, PointHead
-from ..similarity import Cosine, Similarity
+from ..encoders import Head, ImageInput, ImageTower, MeanNeck, Neck, PointHead, TextInput, TextTower
+from ..similarity import Cosine, Order, Similarity
 from .base import Method
+from .recipe import Recipe
 
 __all__ = ["VSEpp"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class VSEpp(Method):
-    """Every item is one unit vector."""
+    """Every item is one unit vector.
+
+    Attributes:
+        measure: "cosine", or "order" (an image is contained in its caption: absolute values, and only what the caption
+            has more of counts as distance).
+    """
 
     name: ClassVar[str] = "vsepp"
     paper: ClassVar[str] = "Faghri, Fleet, Kiros and Fidler, BMVC 2018"
     summary: ClassVar[str] = "one point an item, cosine, hardest-negative triplet; the control"
+    pairwise: ClassVar[bool] = True
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "published": {
+            "dim": 1024,
+            "dropout": 0.0,
+            "feature_dropout": 0.0,
+            "region_drop": 0.0,
+            "word_drop": 0.0,
+            "pooling": "published",
+            "sampling": "pairs",
+            "batch": 128,
+            "objective": "triplet",
+            "reduction": "sum",
+            "all_until": 0.0,
+        }
+    }
+
+    measure: Literal["cosine", "order"] = "cosine"
 
     def head(self, inputs: int, side: Literal["image", "text"]) -> Head:
-        return PointHead()
+        if self.measure == "cosine":
+            return PointHead()
+        return PointHead(order="above" if side == "image" else "below")
 
     def similarity(self) -> Similarity:
-        return Cosine()
+        return Order() if self.measure == "order" else Cosine()
+
+    def neck(self, inputs: int) -> Neck:
+        return MeanNeck(inputs, self.dim) if self.pooling == "published" else super().neck(inputs)
+
+    def image_tower(self, inputs: ImageInput) -> ImageTower:
+        if self.pooling == "published" and inputs.pooled_width:
+            # One linear map of the CNN's pooled vector, regions or not.
+            inputs = replace(inputs, fragments=0, fragment_width=0)
+        return super().image_tower(inputs)
+
+    def text_tower(self, inputs: TextInput) -> TextTower:
+        if self.pooling == "published" and inputs.tower == "bigru":
+            return self.bigru(inputs, "states", self.dim, directions=1, pooling="last_step")
+        return super().text_tower(inputs)
+
+    def recipe(self) -> Recipe:
+        if self.preset != "published":
+            return Recipe()
+        return replace(
+            Recipe(),
+            epochs=30,
+            lr=2e-4,
+            optimiser="adam",
+            weight_decay=0.0,
+            betas=(0.9, 0.999),
+            warmup=0.0,
+            schedule="step",
+            milestones=(15,),
+            clip=2.0,
+            average=0.0,
+        )

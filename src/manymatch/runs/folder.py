@@ -96,4 +96,4 @@ def load(folder: str | Path) -> Model:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"run: {str(path)!r} cannot be read ({error}); the folder is damaged") from None
     model.notes = dict(value.get("notes", {}))
-    return model.eval()
+    return model.requires_grad_(False).eval()

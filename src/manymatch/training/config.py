@@ -1,4 +1,4 @@
-"""What a training run may change about a method's recipe, and the plan that comes out."""
+"""What a training run may change about a method's recipe."""
 
 from __future__ import annotations
 
@@ -9,21 +9,12 @@ from typing import Any, Literal, get_type_hints
 
 from ..errors import UnknownName
 from ..methods import Method, Recipe, change
-from ..methods.base import check_ranges, check_value
+from ..methods.recipe import RANGES, Optimiser, Schedule
+from ..methods.settings import check_ranges, check_value
 
-__all__ = ["Plan", "TrainConfig", "split_settings"]
+__all__ = ["TrainConfig", "split_settings"]
 
-
-_RANGES: dict[str, tuple[float, float]] = {
-    "epochs": (1, math.inf),
-    "lr": (1e-12, 1e3),
-    "weight_decay": (0.0, 1e3),
-    "warmup": (0.0, 1.0),
-    "clip": (0.0, math.inf),
-    "average": (0.0, 0.99999),
-    "seed": (0, 2**31),
-    "save_minutes": (0.0, math.inf),
-}
+_RANGES: dict[str, tuple[float, float]] = {**RANGES, "seed": (0, 2**31), "save_minutes": (0.0, math.inf)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +22,16 @@ class TrainConfig:
     """How to train; None leaves it to the method's recipe.
 
     Attributes:
-        epochs: passes over the training images.
-        lr: base learning rate.
-        weight_decay, warmup, schedule, clip, average: as in Recipe.
+        epochs: passes over the training images; stages and milestones of the recipe keep their shares.
+        lr: base learning rate; the rates of the recipe's stages and groups change in proportion.
+        optimiser: "adamw" or "adam".
+        weight_decay: of the optimiser.
+        warmup: share of the steps over which the rate rises from 0.
+        schedule: "cosine" to 0, "step" at the recipe's milestones, "plateau" of validation RSUM, or "constant".
+        patience: epochs that "plateau" waits.
+        clip: largest norm of all gradients together; 0 is none.
+        average: decay of the running average of the weights that is validated and kept; 0 keeps the last weights.
+        average_from: share of the epochs after which the plain mean of each epoch's weights is kept instead.
         seed: of starting weights, order, dropout and augmentation.
         precision: "auto" takes bfloat16 for the towers where the device multiplies it in hardware, else float32;
             similarity and losses are always float32.
@@ -43,11 +41,14 @@ class TrainConfig:
 
     epochs: int | None = None
     lr: float | None = None
+    optimiser: Optimiser | None = None
     weight_decay: float | None = None
     warmup: float | None = None
-    schedule: Literal["cosine", "step", "constant"] | None = None
+    schedule: Schedule | None = None
+    patience: int | None = None
     clip: float | None = None
     average: float | None = None
+    average_from: float | None = None
     seed: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     save_minutes: float = 3.0
@@ -61,9 +62,17 @@ class TrainConfig:
 
     def recipe(self, method: Method) -> Recipe:
         """The method's recipe with what this config says instead."""
-        own = {f.name for f in fields(Recipe)}
+        recipe = method.recipe()
+        recipe = recipe if self.epochs is None else recipe.lasting(self.epochs)
+        recipe = recipe if self.lr is None else recipe.at_rate(self.lr)
+        own = {f.name for f in fields(Recipe)} - {"epochs", "lr"}
         said = {k: v for k, v in asdict(self).items() if k in own and v is not None}
-        return replace(method.recipe(), **said)
+        # One kind of average takes the place of the other, unless both are asked for.
+        if "average_from" in said:
+            said = {"average": 0.0, **said}
+        elif said.get("average"):
+            said = {"average_from": None, **said}
+        return replace(recipe, **said)
 
 
 def split_settings(method: str, settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -84,41 +93,3 @@ def split_settings(method: str, settings: Mapping[str, Any]) -> tuple[dict[str, 
     mine = {k: v for k, v in settings.items() if k in of_method}
     config = {k: v for k, v in settings.items() if k in of_config}
     return change(method, cls, mine), change("the training config", TrainConfig, config)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A recipe laid out over steps: everything that depends on a step is a function of its number alone.
-
-    Attributes:
-        recipe: with the config's changes.
-        epoch_steps: steps of an epoch.
-    """
-
-    recipe: Recipe
-    epoch_steps: int
-
-    @property
-    def steps(self) -> int:
-        """Of the whole run."""
-        return self.epoch_steps * self.recipe.epochs
-
-    def rate(self, step: int) -> float:
-        """Factor on every group's learning rate at this step."""
-        r = self.recipe
-        warm = round(r.warmup * self.steps)
-        if step < warm:
-            return (step + 1) / warm
-        if r.schedule == "constant":
-            return 1.0
-        if r.schedule == "step":
-            return float(r.step_factor ** sum(step // self.epoch_steps >= m for m in r.milestones))
-        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(self.steps - warm, 1)))
-
-    def averaging(self, step: int) -> float:
-        """Decay of the running average: short at first, so that the start is forgotten."""
-        return min(self.recipe.average, (1 + step) / (10 + step))
-
-    def group_of(self, parameter: str) -> str:
-        """The longest start in `recipe.groups` that fits the parameter's name, "" for none."""
-        return max((g for g in self.recipe.groups if parameter.startswith(g)), key=len, default="")

@@ -14,7 +14,10 @@ from ..methods import Model
 
 __all__ = ["expect_same", "fingerprint_of", "identity_of"]
 
-_FREE = ("save_minutes", "device", "precision")
+_FREE = ("save_minutes", "device", "precision", "note")
+
+_LONG, _DIGEST = 60, 64
+"""Characters of JSON up to which a value is kept as it is, and those of a SHA-256."""
 
 
 def fingerprint_of(pairs: Pairs) -> dict[str, Any]:
@@ -26,20 +29,32 @@ def fingerprint_of(pairs: Pairs) -> dict[str, Any]:
 
 
 def identity_of(
-    model: Model, pairs: Pairs, validate: Pairs | None, config: Mapping[str, Any], precision: str | None
-) -> str:
-    """SHA-256 of method, inputs, both splits, config, precision, and what was measured of the features."""
-    told = json.dumps(
-        [
-            model.describe(),
-            fingerprint_of(pairs)["sha256"],
-            None if validate is None else fingerprint_of(validate)["sha256"],
-            {k: v for k, v in config.items() if k not in _FREE},
-            precision,
-        ],
-        sort_keys=True,
-    )
-    digest = hashlib.sha256(told.encode())
+    model: Model, pairs: Pairs, validate: Pairs | None, settings: Mapping[str, Any], precision: str | None
+) -> dict[str, Any]:
+    """Everything the run depends on, by the name a user knows it under; long values as their SHA-256.
+
+    Args:
+        settings: seed and recipe of the run.
+        precision: that its towers compute in.
+    """
+    described = model.describe()
+    own = described["fields"]
+    told = {
+        "method": described["method"],
+        **own,
+        **{f"image tower's {k}": v for k, v in described["images"].items()},
+        **{f"text tower's {k}": v for k, v in described["texts"].items()},
+        **{f"training's {k}" if k in own else k: v for k, v in settings.items() if k not in _FREE},
+        "precision": precision,
+        "training pairs": fingerprint_of(pairs)["sha256"],
+        "validation pairs": None if validate is None else fingerprint_of(validate)["sha256"],
+        "features": _digest_of_features(model),
+    }
+    return {key: _short(value) for key, value in told.items()}
+
+
+def _digest_of_features(model: Model) -> str:
+    digest = hashlib.sha256()
     for name, buffer in model.images.named_buffers():
         # Means and spreads of the training features: another feature file gives others.
         if name.startswith(("fragment_scale.", "pooled_scale.")):
@@ -47,10 +62,27 @@ def identity_of(
     return digest.hexdigest()
 
 
-def expect_same(out: Path, found: str, wanted: str) -> None:
-    """Raises CheckpointError unless the two identities are equal."""
-    if found != wanted:
-        raise CheckpointError(
-            f"resume: {str(out)!r} was trained on other data or with other settings; give the same command as before, "
-            "or another --out"
-        )
+def _short(value: Any) -> Any:
+    text = json.dumps(value, sort_keys=True)
+    return json.loads(text) if len(text) <= _LONG else hashlib.sha256(text.encode()).hexdigest()
+
+
+def expect_same(out: Path, found: Any, wanted: Mapping[str, Any]) -> None:
+    """Raises CheckpointError unless the two identities are equal; it names what differs."""
+    if found == wanted:
+        return
+    if isinstance(found, dict):
+        odd = [key for key in {**wanted, **found} if found.get(key) != wanted.get(key)]
+        what = ", ".join(_difference(key, found.get(key), wanted.get(key)) for key in odd)
+    else:
+        what = "written by another version"
+    raise CheckpointError(
+        f"resume: {str(out)!r} was trained on other data or with other settings: {what}; give the same command as "
+        "before, or another --out"
+    )
+
+
+def _difference(key: str, found: Any, wanted: Any) -> str:
+    if any(isinstance(value, str) and len(value) == _DIGEST for value in (found, wanted)):
+        return key
+    return f"{key} ({json.dumps(found)}, now {json.dumps(wanted)})"

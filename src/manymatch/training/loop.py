@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import math
-import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-from tqdm import tqdm
-
-from ..data.batches import Rows
 from ..data.pairs import Pairs
 from ..errors import CheckpointError, DataError
-from ..methods import Batch, Model
+from ..methods import Model
 from ..runs import load, read_run, save_search
-from .config import Plan, TrainConfig
+from .config import TrainConfig
 from .diary import append_row, measure, trim_rows
+from .feed import batches
+from .health import health
 from .identity import expect_same, identity_of
+from .lines import announcement, epoch_line, progress
 from .machine import device_of, interruptible, precision_of
 from .memory import give_back_freed_memory
-from .state import STATE, RunningAverage, make_optimiser, read_facts, read_state, write_state
+from .plan import Plan
+from .state import STATE, read_facts
+from .stepper import Stepper
 
 __all__ = ["Run", "Say"]
 
@@ -53,86 +51,44 @@ class Run:
         model.to(self.device)
         self.sampler = model.method.sampler()
         recipe = config.recipe(model.method)
+        if recipe.schedule == "plateau" and validate is None:
+            raise DataError("training: schedule 'plateau' reads validation RSUM, found no validation pairs; give some")
         self.plan = Plan(recipe, self.sampler.steps(pairs))
-        factors = {n: dict(recipe.groups).get(self.plan.group_of(n), 1.0) for n, _ in model.named_parameters()}
-        self.optimiser = make_optimiser(model, recipe.lr, recipe.weight_decay, recipe.betas, factors)
-        self.average = RunningAverage(model) if recipe.average else None
+        self.stepper = Stepper(model, self.plan, seed=config.seed, precision=self.precision, tell=tell)
         self.best: dict[str, Any] = {}
         self.sums: dict[str, float] = {}
         self.seconds = 0.0
-        self.facts["identity"] = identity_of(model, pairs, validate, facts["config"], self.precision)
+        settings = {**asdict(recipe), "seed": config.seed}
+        self.facts["identity"] = identity_of(model, pairs, validate, settings, self.precision)
 
     # ---- the loop
 
     def go(self, resume: bool) -> Model:
         start = self._restore(resume)
-        self._announce()
+        for line in announcement(self.model, self.pairs, self.plan, f"{self.precision} on {self.device}"):
+            self.tell(line)
         self._clock = self._saved = time.perf_counter()
-        with interruptible() as stop, self._progress(start) as bar:
-            for step, batch in self._batches(start):
-                terms = self._step(step, batch)
-                self.sums = {k: self.sums.get(k, 0.0) + v for k, v in terms.items()}
-                bar.set_postfix({k: f"{v:.3f}" for k, v in terms.items()}, refresh=False)
-                bar.update()
-                done = step + 1
-                if done % self.plan.epoch_steps == 0:
-                    self._epoch_end(done)
-                elif stop.is_set() or time.perf_counter() - self._saved > 60 * self.config.save_minutes:
-                    self._save(done)
-                if stop.is_set() and done < self.plan.steps:
-                    self.tell(
-                        f"stopped at step {done} of {self.plan.steps}, saved; go on with: --resume (same command)"
-                    )
-                    raise KeyboardInterrupt
+        feed = batches(self.model, self.pairs, self.sampler, self.plan, seed=self.config.seed, start=start)
+        try:
+            with interruptible() as stop, progress(self.model, self.plan, start, shown=self.bar) as bar:
+                for step, batch in feed:
+                    terms = self.stepper(step, batch)
+                    self.sums = {k: self.sums.get(k, 0.0) + v for k, v in terms.items()}
+                    bar.set_postfix({k: f"{v:.3f}" for k, v in terms.items()}, refresh=False)
+                    bar.update()
+                    self._after(step + 1, stop.is_set())
+        finally:
+            self.stepper.freezer.release()
         return self._finish()
 
-    def _batches(self, start: int) -> Iterator[tuple[int, Batch]]:
-        """Batches from step `start` on, the next one read from disk while this one is computed."""
-
-        def rows() -> Iterator[tuple[int, Rows]]:
-            for epoch in range(start // self.plan.epoch_steps, self.plan.recipe.epochs):
-                first = epoch * self.plan.epoch_steps
-                for n, chosen in enumerate(self.sampler.epoch(self.pairs, seed=self.config.seed, epoch=epoch)):
-                    if first + n >= start:
-                        yield first + n, chosen
-
-        def read(chosen: Rows) -> Batch:
-            return self.model.batch(self.pairs, chosen.images, chosen.captions, chosen.matches)
-
-        with ThreadPoolExecutor(1) as pool:
-            ahead = None
-            for step, chosen in rows():
-                coming = (step, pool.submit(read, chosen))
-                if ahead is not None:
-                    yield ahead[0], ahead[1].result()
-                ahead = coming
-            if ahead is not None:
-                yield ahead[0], ahead[1].result()
-
-    def _step(self, step: int, batch: Batch) -> dict[str, float]:
-        torch.manual_seed(self.config.seed * 1_000_003 + step)
-        self.model.train()
-        self.model.advance(step, self.plan.steps)
-        for group in self.optimiser.param_groups:
-            group["lr"] = group["base"] * self.plan.rate(step)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            terms = self.model.training_step(batch)
-        loss = terms["loss"]
-        if not math.isfinite(float(loss.detach())):
-            raise DataError(
-                f"training: the loss is {float(loss.detach())} at step {step} "
-                f"({', '.join(f'{k} {float(v.detach()):.3g}' for k, v in terms.items())}); lower it with --set lr=..., "
-                "or look at the data with: manymatch check"
-            )
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.recipe.clip or math.inf))
-        if not math.isfinite(norm):
-            raise DataError(f"training: the gradient is {norm} at step {step}; lower the rate with --set lr=...")
-        self.optimiser.step()
-        if self.average is not None:
-            self.average.update(self.model, self.plan.averaging(step))
-        return {name: float(value.detach()) for name, value in terms.items()}
+    def _after(self, done: int, stopped: bool) -> None:
+        if done % self.plan.epoch_steps == 0:
+            self._epoch_end(done)
+        elif stopped or time.perf_counter() - self._saved > 60 * self.config.save_minutes:
+            self._save(done)
+        if stopped and done < self.plan.steps:
+            self.tell(f"stopped at step {done} of {self.plan.steps}, saved; go on with: --resume (same command)")
+            raise KeyboardInterrupt
 
     # ---- the end of an epoch, and of the run
 
@@ -140,11 +96,12 @@ class Run:
         epoch = done // self.plan.epoch_steps
         terms = {name: total / self.plan.epoch_steps for name, total in self.sums.items()}
         self.sums = {}
-        if self.average is not None:
-            self.average.swap(self.model)
+        self.stepper.swap()
         try:
             found = measure(self.model, self.validate) if self.validate is not None else {}
-            row = {"step": done, "epoch": epoch, **terms, **found, "seconds": round(self._elapsed(), 1)}
+            rate = self.plan.recipe.lr * self.stepper.rate(done - 1)
+            row = {"step": done, "epoch": epoch, "lr": rate, **terms, **health(self.model, self.pairs), **found}
+            row["seconds"] = round(self._elapsed(), 1)
             append_row(self.out / "metrics.jsonl", row)
             better = not self.best or self.validate is None or found["RSUM"] > self.best["RSUM"]
             if better:
@@ -152,19 +109,12 @@ class Run:
                 self._note(done)
                 save_search(self.model, self.out, {**self.facts, "finished": False})
         finally:
-            if self.average is not None:
-                self.average.swap(self.model)
-        self.tell(self._line(epoch, terms, found, better))
+            self.stepper.swap()
+        if self.plan.recipe.schedule == "plateau":
+            self.stepper.plateau.see(found["RSUM"])
+        self.tell(epoch_line(row, self.plan.recipe.epochs, better))
         self._save(done)
         give_back_freed_memory()
-
-    def _line(self, epoch: int, terms: dict[str, float], found: dict[str, float], better: bool) -> str:
-        parts = [f"epoch {epoch}/{self.plan.recipe.epochs}", f"loss {terms['loss']:.3f}"]
-        if found:
-            parts.append(f"validation RSUM {found['RSUM']:.1f}{' (best)' if better else ''}")
-            health = [f"{v:.2f}" for k, v in found.items() if k.endswith("circular variance")]
-            parts += [f"log circular variance {' / '.join(health)}"] if health else []
-        return ", ".join([*parts, f"{self._elapsed():.0f} s"])
 
     def _note(self, done: int) -> None:
         self.model.notes = {
@@ -195,9 +145,7 @@ class Run:
 
     def _save(self, done: int) -> None:
         facts = {"step": done, "best": self.best, "seconds": self._elapsed(), "sums": self.sums}
-        facts["identity"] = self.facts["identity"]
-        facts["acted"] = 0 if self.model.relation is None else self.model.relation.acted
-        write_state(self.out / STATE, self.model, self.average, self.optimiser, facts)
+        self.stepper.write(self.out / STATE, {**facts, "identity": self.facts["identity"]})
         self._saved = time.perf_counter()
 
     def _restore(self, resume: bool) -> int:
@@ -210,11 +158,9 @@ class Run:
             (self.out / "metrics.jsonl").unlink(missing_ok=True)
             return 0
         facts = read_facts(path)
-        expect_same(self.out, str(facts.get("identity")), self.facts["identity"])
-        read_state(path, self.model, self.average, self.optimiser)
+        expect_same(self.out, facts.get("identity"), self.facts["identity"])
+        self.stepper.read(path, facts)
         self.best, self.sums, self.seconds = facts["best"], facts["sums"], float(facts["seconds"])
-        if self.model.relation is not None:
-            self.model.relation.acted = int(facts["acted"])
         trim_rows(self.out / "metrics.jsonl", int(facts["step"]))
         self.tell(f"resuming at step {facts['step']} of {self.plan.steps}")
         return int(facts["step"])
@@ -227,24 +173,3 @@ class Run:
 
     def _elapsed(self) -> float:
         return self.seconds + time.perf_counter() - self._clock
-
-    # ---- what the user sees
-
-    def _announce(self) -> None:
-        m, r = self.model, self.plan.recipe
-        terms = ", ".join(f"{k} x {w:g}" if w != 1 else k for k, w in m.objective_terms.describe().items())
-        self.tell(
-            f"{m.name}: {m.parameter_count() / 1e6:.1f} M parameters, {len(self.pairs):,} images, "
-            f"{len(self.pairs.captions):,} captions, {r.epochs} epochs of {self.plan.epoch_steps} steps, "
-            f"objective {terms}, {self.precision} on {self.device}"
-        )
-
-    def _progress(self, start: int) -> Any:
-        return tqdm(
-            total=self.plan.steps,
-            initial=start,
-            desc=self.model.name,
-            unit="step",
-            disable=not self.bar or not sys.stderr.isatty(),
-            leave=False,
-        )

@@ -102,7 +102,7 @@ def _fit(
 ) -> Model:
     facts["identity"] = identity_of(model, pairs, validate, facts["config"], None)
     if resume and (out / "run.json").is_file():
-        expect_same(out, str(read_run(out).get("identity")), facts["identity"])
+        expect_same(out, read_run(out).get("identity"), facts["identity"])
         tell(f"fitted already: {out}")
         return load(out)
     began = time.perf_counter()

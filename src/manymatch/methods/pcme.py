@@ -1,0 +1,136 @@
+"""PCME: an item is a Gaussian, compared through samples by the probability of a match.
+
+Chun, Oh, de Rezende, Kalantidis and Larlus. Probabilistic Embeddings for Cross-Modal Retrieval. CVPR 2021.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+from ..embeddings import Embedding, Encoded, Samples
+from ..encoders import Head, MeanNeck, Neck, SampleHead, TextInput, TextTower
+from ..losses import InfoNCE, KLPrior, MatchNLL, Rescored, ScoreLoss, Term
+from ..similarity import Cosine, SampledMatchProbability, Similarity
+from .base import Method, Ranges
+from .recipe import Recipe, Stage
+
+__all__ = ["PCME", "PCMETowers"]
+
+
+def _samples(encoded: Encoded) -> Embedding:
+    return Samples(encoded.tensor("samples"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PCMETowers(Method):
+    """What PCME, P2RM and MSRM share: towers that give their uncertainty path weights of its own, and two stages."""
+
+    pairwise: ClassVar[bool] = True
+    published: ClassVar[Mapping[str, Any]] = {
+        "dim": 1024,
+        "dropout": 0.0,
+        "feature_dropout": 0.0,
+        "region_drop": 0.0,
+        "word_drop": 0.1,
+        "pooling": "published",
+        "use_pooled": False,
+        "sampling": "pairs",
+        "batch": 128,
+    }
+
+    @property
+    def spread(self) -> bool:
+        """Whether the towers give a second global vector; else the head makes one of the first."""
+        return self.pooling == "published"
+
+    def neck(self, inputs: int) -> Neck:
+        return MeanNeck(inputs, self.dim, spread=True) if self.spread else super().neck(inputs)
+
+    def text_tower(self, inputs: TextInput) -> TextTower:
+        if self.spread and inputs.tower == "bigru":
+            # Words as fragments, the outputs at the last valid step as the sentence, twice.
+            settings: dict[str, Any] = {"merge": "concatenate", "pooling": "last_step", "second_gru": True}
+            return self.bigru(inputs, "words", self.word_dim, **settings, drop_manner="unknown")
+        return super().text_tower(inputs)
+
+    def recipe(self) -> Recipe:
+        if self.preset != "published":
+            return Recipe()
+        return replace(
+            Recipe(),
+            epochs=60,
+            lr=2e-4,
+            weight_decay=0.0,
+            betas=(0.9, 0.999),
+            warmup=0.0,
+            clip=2.0,
+            average=0.0,
+            stages=(Stage(epochs=30, frozen=("images.backbone.", "texts.words.")), Stage(epochs=30, lr=2e-5)),
+            note="published with AdamP; here AdamW, its projection is in no library this project keeps",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PCME(PCMETowers):
+    """Every item is `samples` draws from a Gaussian around a unit vector.
+
+    Attributes:
+        samples: j, draws an item, while training and while searching.
+        compare: "samples" searches by the probability of a match, "mean" by the cosine of the means alone.
+        kl_weight: of the prior on the Gaussians.
+        scale, shift: a and b of the match probability at the start; learned.
+        start_log_sigma: what the log standard deviation begins around. The published 0 drowns means of unit length in
+            noise, which large data overcome.
+        objective: "match" is the published soft contrastive loss, "infonce" reads the same log-odds.
+    """
+
+    name: ClassVar[str] = "pcme"
+    paper: ClassVar[str] = "Chun, Oh, de Rezende, Kalantidis and Larlus, CVPR 2021"
+    summary: ClassVar[str] = "Gaussians, sampled match probability, soft contrastive loss"
+    published_objective: ClassVar[str] = "match"
+    further_objectives: ClassVar[tuple[str, ...]] = ()
+    ranges: ClassVar[Ranges] = {
+        "samples": (1, 64),
+        "kl_weight": (0.0, math.inf),
+        "scale": (1e-3, 1e3),
+        "shift": (-1e3, 1e3),
+    }
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "published": {**PCMETowers.published, "objective": "match", "reduction": "sum", "start_log_sigma": 0.0}
+    }
+
+    temperature: float = 1.0
+    samples: int = 7
+    compare: Literal["samples", "mean"] = "samples"
+    kl_weight: float = 1e-5
+    scale: float = 15.0
+    shift: float = 15.0
+    start_log_sigma: float = -4.0
+
+    def head(self, inputs: int, side: Literal["image", "text"]) -> Head:
+        return SampleHead(
+            inputs,
+            self.dim,
+            side=side,
+            samples=self.samples,
+            dropout=self.dropout,
+            spread=self.spread,
+            start=self.start_log_sigma,
+            search_by=self.compare,
+        )
+
+    def similarity(self) -> Similarity:
+        return Cosine() if self.compare == "mean" else SampledMatchProbability(self.scale, self.shift)
+
+    def terms(self) -> dict[str, tuple[float, Term]]:
+        loss: ScoreLoss = InfoNCE(self.temperature)
+        if self.objective == "match":
+            positives: Literal["diagonal", "matches"] = "diagonal" if self.mode == "released" else "matches"
+            loss = MatchNLL(reduction=self.reduction, positives=positives)
+        main: Term = loss
+        if self.compare == "mean":
+            main = Rescored(SampledMatchProbability(self.scale, self.shift), loss, view=_samples)
+        return {self.objective: (1.0, main), "kl": (self.kl_weight, KLPrior(mode=self.mode))}

@@ -1,0 +1,108 @@
+"""PCME++: an item is a Gaussian, compared by a distance in closed form; unmarked matches count as matches.
+
+Chun. Improved Probabilistic Image-Text Representations. ICLR 2024.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+from ..encoders import Head, TokenGaussianHead
+from ..losses import InfoNCE, KLPrior, PseudoPositives, ScoreLoss, Term
+from ..similarity import MatchProbability, Similarity
+from .base import Method, Ranges
+from .recipe import Recipe
+
+__all__ = ["PCMEpp"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PCMEpp(Method):
+    """Every item is a diagonal Gaussian with a unit mean.
+
+    Attributes:
+        distance: "csd" (closed-form sampled distance) or "wasserstein".
+        context_heads: of the layer before the log-variance.
+        pseudo_weight: of the same loss on pairs that score at least as high as a true one.
+        kl_weight: of the prior on the Gaussians.
+        scale, shift: a and b of the match probability at the start; learned.
+        start_log_variance: what the log-variance begins around.
+        objective: "match" is the published cross-entropy with pseudo-positives; "infonce" reads the same log-odds.
+    """
+
+    name: ClassVar[str] = "pcmepp"
+    paper: ClassVar[str] = "Chun, ICLR 2024"
+    summary: ClassVar[str] = "Gaussians, closed-form sampled distance, pseudo-positives"
+    published_objective: ClassVar[str] = "match"
+    further_objectives: ClassVar[tuple[str, ...]] = ()
+    ranges: ClassVar[Ranges] = {
+        "context_heads": (1, 64),
+        "pseudo_weight": (0.0, math.inf),
+        "kl_weight": (0.0, math.inf),
+        "scale": (1e-3, 1e3),
+        "shift": (-1e3, 1e3),
+    }
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "published": {
+            "dim": 1024,
+            "dropout": 0.0,
+            "feature_dropout": 0.0,
+            "region_drop": 0.2,
+            "word_drop": 0.2,
+            "use_pooled": False,
+            "sampling": "pairs",
+            "batch": 128,
+            "objective": "match",
+            "start_log_variance": 0.0,
+            "pooling": "published",
+        }
+    }
+
+    temperature: float = 1.0
+    distance: Literal["csd", "wasserstein"] = "csd"
+    context_heads: int = 8
+    pseudo_weight: float = 0.1
+    kl_weight: float = 1e-4
+    scale: float = 5.0
+    shift: float = 5.0
+    start_log_variance: float = -7.0
+
+    def head(self, inputs: int, side: Literal["image", "text"]) -> Head:
+        return TokenGaussianHead(
+            inputs,
+            self.dim,
+            context_heads=self.context_heads,
+            dropout=self.dropout,
+            start=self.start_log_variance,
+            add_pooled=self.pooling == "max_mean",
+        )
+
+    def similarity(self) -> Similarity:
+        return MatchProbability(self.scale, self.shift, self.distance)
+
+    def terms(self) -> dict[str, tuple[float, Term]]:
+        infonce = self.objective == "infonce"
+        loss: ScoreLoss = InfoNCE(self.temperature) if infonce else PseudoPositives(self.pseudo_weight)
+        return {self.objective: (1.0, loss), "kl": (self.kl_weight, KLPrior(reduction="mean"))}
+
+    def recipe(self) -> Recipe:
+        if self.preset != "published":
+            return Recipe()
+        return replace(
+            Recipe(),
+            epochs=25,
+            lr=5e-4,
+            groups={"texts.bert.": 0.1, "images.backbone.": 0.01},
+            weight_decay=1e-4,
+            betas=(0.9, 0.999),
+            warmup=0.0,
+            schedule="step",
+            milestones=(15,),
+            clip=2.0,
+            average=0.0,
+            average_from=0.64,
+            note="published with AdamP and with Mixup and CutMix on pixels; here AdamW without them",
+        )

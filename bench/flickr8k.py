@@ -19,8 +19,8 @@ from pathlib import Path
 
 ROWS: dict[str, tuple[str, list[str]]] = {
     "cca": ("cca", []),
-    "vsepp": ("vsepp", []),
-    "dive": ("dive", []),
+    **{name: (name, []) for name in ("vsepp", "vse_infty", "pvse", "pcme", "pcmepp", "p2rm", "dive", "hrem", "msrm")},
+    "pcme-mean": ("pcme", ["compare=mean"]),
     "dive-published": ("dive", ["preset=published", "epochs=4"]),
     "dive-pixels": ("dive", ["epochs=6"]),
 }
@@ -57,10 +57,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs/flickr8k"))
-    parser.add_argument("--row", action="append", help="NAME:SEED; default: cca, and two seeds of the others")
+    parser.add_argument("--row", action="append", help="NAME:SEED; default: cca, and one seed of each other")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     asked = parser.parse_args()
-    rows = asked.row or ["cca:0", "vsepp:0", "vsepp:1", "dive:0", "dive:1", "dive-published:0", "dive-pixels:0"]
+    rows = asked.row or [f"{name}:0" for name in ROWS]
 
     import manymatch as mm
 

@@ -29,7 +29,9 @@ def test_every_command_in_the_readme_exists() -> None:
     assert named and named <= known, named - known
 
 
-@pytest.mark.parametrize("command", ["demo", "check", "train", "evaluate", "index", "search", "serve", "methods"])
+@pytest.mark.parametrize(
+    "command", ["demo", "check", "train", "evaluate", "index", "search", "serve", "methods", "import-checkpoint"]
+)
 def test_help_teaches(command: str) -> None:
     from manymatch.cli import app
 

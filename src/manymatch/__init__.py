@@ -23,6 +23,7 @@ _PUBLIC = {
     "Sets": "embeddings",
     "TrainConfig": "training",
     "evaluate": "evaluation",
+    "import_checkpoint": "runs",
     "load": "runs",
     "method": "methods",
     "methods_table": "methods",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from .methods import Model as Model
     from .methods import method as method
     from .methods import methods_table as methods_table
+    from .runs import import_checkpoint as import_checkpoint
     from .runs import load as load
     from .training import TrainConfig as TrainConfig
     from .training import train as train

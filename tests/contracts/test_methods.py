@@ -128,6 +128,25 @@ def test_it_says_what_it_is(name: str) -> None:
         assert mm.method(name, preset=preset).preset == preset
 
 
+PRESETS = [(name, preset) for name in methods() for preset in method_class(name).presets]
+
+
+@pytest.mark.parametrize(("name", "preset"), PRESETS)
+@pytest.mark.parametrize("tower", ["features", "cnn"])
+def test_every_preset_takes_a_step(name: str, preset: str, tower: str, featured: Pairs) -> None:
+    slots = {"head_width": 8, "slot_hidden": 16} if name == "dive" else {}
+    model = mm.method(name, preset=preset, **{**SMALL, **slots, "mode": "paper"}).build(featured, image_tower=tower)
+    rows = next(model.method.sampler().epoch(featured, seed=0, epoch=0))
+    model.advance(9, 10)
+    terms = model.training_step(model.batch(featured, rows.images, rows.captions, rows.matches))
+    terms["loss"].backward()
+    # The published PCME++ reads tokens alone, so nothing asks for the small CNN's global vector.
+    global_vector = ("images.whole.", "images.squeeze.") if name == "pcmepp" else ()
+    trained = [(k, p) for k, p in model.named_parameters() if p.requires_grad and not k.startswith(global_vector)]
+    idle = [k for k, p in trained if p.grad is None]
+    assert torch.isfinite(terms["loss"]) and not idle, f"parameters that nothing trains: {idle}"
+
+
 def test_unknown_names_offer_the_nearest() -> None:
     with pytest.raises(UnknownName, match="did you mean 'dive'"):
         mm.method("dyve")

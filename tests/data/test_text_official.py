@@ -35,7 +35,7 @@ PIECE_CASES = ("dive_butd_bert", "hrem_region_bert", "hrem_region_bert_vse", "vs
 @pytest.mark.parametrize("case", [*WORD_CASES, *PIECE_CASES])
 def test_recorded_captions_get_their_recorded_numbers(reference: Path, case: str) -> None:
     folder = reference / "parity" / case
-    vocabulary = read_vocabulary(folder / ("vocab.txt" if case in PIECE_CASES else "vocab.json"))
+    vocabulary = read_vocabulary(folder / ("vocab.txt" if case in PIECE_CASES else "vocab.json")).vocabulary()
     vocabulary = Vocabulary.from_json(json.loads(json.dumps(vocabulary.to_json())))
     tokens = vocabulary.encode((folder / "captions.txt").read_text(encoding="utf-8").splitlines())
     with np.load(folder / "inputs.npz") as inputs:
@@ -50,13 +50,13 @@ def test_words_keep_their_official_numbers(tmp_path: Path) -> None:
     assert official_vocabulary(NUMBERS).specials.mask is None
     for name, value in (("plain.json", NUMBERS), ("whole.json", {"word2idx": NUMBERS, "idx2word": {}, "idx": 6})):
         (tmp_path / name).write_text(json.dumps(value))
-        assert read_vocabulary(tmp_path / name, mask=True) == vocabulary
+        assert read_vocabulary(tmp_path / name).vocabulary(mask=True) == vocabulary
 
 
 def test_of_a_repeated_piece_the_last_number_counts(tmp_path: Path) -> None:
     pieces = ["[PAD]", "dog", "[UNK]", "[CLS]", "[SEP]", "dog", "[MASK]"]
     (tmp_path / "vocab.txt").write_text("\n".join(pieces) + "\n")
-    vocabulary = read_vocabulary(tmp_path / "vocab.txt")
+    vocabulary = read_vocabulary(tmp_path / "vocab.txt").vocabulary()
     assert vocabulary == wordpiece_vocabulary(pieces) and len(vocabulary) == 7
     assert vocabulary.encode(["dog"]).ids.tolist() == [[3, 5, 4]]
 
@@ -64,21 +64,16 @@ def test_of_a_repeated_piece_the_last_number_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("v.json", '{"<pad>": 0, "<start>": 1}', r"v\.json: <end> is missing, expected <pad>, <start>"),
-        ("v.json", json.dumps({**NUMBERS, "a": 4}), r"v\.json: 'a' has number 4, expected 5: no gap, no repetition"),
-        ("v.json", json.dumps({**NUMBERS, "a": 9}), r"v\.json: 'a' has number 9, expected 5"),
-        ("v.json", '["a", "dog"]', r"v\.json: expected a JSON object that maps words to numbers"),
-        ("v.json", '{"a": "dog"}', r"v\.json: expected a JSON object that maps words to numbers"),
-        ("v.json", "(dp0", r"v\.json: .* expected JSON that maps words to numbers"),
-        ("v.txt", "[PAD]\ndog\n", r"v\.txt: \[CLS\] is missing|v\.txt: \[UNK\] is missing"),
+        ("v.json", '{"<pad>": 0, "<start>": 1}', r"v\.json': <end> is missing, expected <pad>, <start>"),
+        ("v.txt", "[PAD]\ndog\n", r"v\.txt': \[CLS\] is missing|v\.txt': \[UNK\] is missing"),
     ],
 )
-def test_files_that_are_no_vocabulary(tmp_path: Path, name: str, text: str, says: str) -> None:
+def test_files_without_the_special_words(tmp_path: Path, name: str, text: str, says: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=says):
-        read_vocabulary(tmp_path / name)
+        read_vocabulary(tmp_path / name).vocabulary()
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none\.json: cannot be read as text"):
-        read_vocabulary(tmp_path / "none.json")
+def test_numbers_with_a_gap() -> None:
+    with pytest.raises(DataError, match="vocabulary: 'a' has number 9, expected 5: no gap, no repetition"):
+        official_vocabulary({**NUMBERS, "a": 9})

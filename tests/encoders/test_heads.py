@@ -12,7 +12,7 @@ import torch
 from manymatch.encoders import Locals, PointHead, SetHead, SlotAttention
 from manymatch.encoders.heads import sine_positions
 from manymatch.errors import UnknownName
-from official_names import SLOT_BLOCK
+from manymatch.runs.importers.dive import SLOT_BLOCK
 
 PARITY = Path(__file__).parents[1] / "parity" / "dive_slot_attention.npz"
 

@@ -21,7 +21,9 @@ from manymatch.encoders.heads import SetHead, SlotAttention
 from manymatch.encoders.necks import MeanNeck, RegionProjector
 from manymatch.encoders.pie import PIEHead
 from manymatch.encoders.pooling import TopMeanPool, max_pool
-from official_names import CONTEXT, PIE_NET, SLOT_BLOCK
+from manymatch.runs.importers.dive import SLOT_BLOCK
+from manymatch.runs.importers.pcme import ELEMENT_HEAD
+from official_names import CONTEXT
 
 pytestmark = pytest.mark.slow
 Weights = dict[str, torch.Tensor]
@@ -95,9 +97,11 @@ def test_pcme_image_samples(reference: Path) -> None:
     weights = weights_of(folder)["model"]
     neck, head = MeanNeck(512, 32, spread=True), SampleHead(512, 32, side="image", spread=True)
     fill(neck, weights, {"img_enc.fc.": "fc.", "img_enc.uncertain_net.fc2.": "spread_fc."})
-    names = {f"img_enc.pie_net.{theirs}": f"mean.{ours}" for theirs, ours in PIE_NET.items()}
+    names = {f"img_enc.pie_net.{theirs}": f"mean.{ours}" for theirs, ours in ELEMENT_HEAD.items()}
     names |= {
-        f"img_enc.uncertain_net.{theirs}": f"uncertainty.{ours}" for theirs, ours in PIE_NET.items() if ours != "norm."
+        f"img_enc.uncertain_net.{theirs}": f"uncertainty.{ours}"
+        for theirs, ours in ELEMENT_HEAD.items()
+        if ours != "norm."
     }
     fill(head, weights, names)
     with recorded({"image noise.0": expected["img_eps"]}):
@@ -113,7 +117,7 @@ def test_pvse_image_sets(reference: Path) -> None:
     weights, expected = weights_of(folder)["model"], arrays(folder, "expected")
     neck, head = MeanNeck(512, 32), PIEHead(512, 32, elements=2)
     fill(neck, weights, {"img_enc.fc.": "fc."})
-    fill(head, weights, {f"img_enc.pie_net.{theirs}": f"net.{ours}" for theirs, ours in PIE_NET.items()})
+    fill(head, weights, {f"img_enc.pie_net.{theirs}": f"net.{ours}" for theirs, ours in ELEMENT_HEAD.items()})
     encoded = head(neck(*cells(expected["img_grid"])))
     assert isinstance(encoded.embedding, Sets)
     close(encoded.embedding.elements, expected["img_embs"], 5e-5)

@@ -18,7 +18,7 @@ from manymatch.encoders.gaussians import GaussianHead, SampleHead, TokenGaussian
 from manymatch.encoders.heads import PointHead, SetHead, SlotAttention
 from manymatch.encoders.pie import PIEHead, PIENet
 from manymatch.errors import DataError, UnknownName
-from official_names import PIE_NET
+from manymatch.runs.importers.pcme import ELEMENT_HEAD
 
 FEW = settings(max_examples=25, deadline=None)
 
@@ -73,8 +73,8 @@ def test_pie_net_equals_the_official_implementation(case: int, form: str) -> Non
 
 
 def _ours(key: str) -> str:
-    theirs = next(k for k in PIE_NET if key.startswith(k))
-    return PIE_NET[theirs] + key[len(theirs) :]
+    theirs = next(k for k in ELEMENT_HEAD if key.startswith(k))
+    return ELEMENT_HEAD[theirs] + key[len(theirs) :]
 
 
 @EACH

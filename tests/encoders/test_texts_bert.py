@@ -161,7 +161,7 @@ def test_weights_that_are_not_whole(folder: Path, tmp_path: Path) -> None:
         ("config.json", "[]", r"config\.json: found list, expected a JSON object"),
         ("config.json", '{"model_type": "gpt2"}', r"model_type is 'gpt2', expected 'bert'"),
         ("config.json", '{"vocab_size": 3}', rf"{len(PIECES)} word-pieces, but config\.json has vocab_size 3"),
-        ("vocab.txt", "dog\n", r"vocab\.txt: \[PAD\] is missing"),
+        ("vocab.txt", "dog\n", r"vocab\.txt': \[PAD\] is missing"),
         ("tokenizer_config.json", '{"do_lower_case": false}', r"do_lower_case is false, expected an uncased BERT"),
     ],
 )

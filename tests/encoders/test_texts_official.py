@@ -65,12 +65,12 @@ def encoded(folder: Path, tower: TextTower, names: Mapping[str, str], leave: tup
 
 
 def words(folder: Path) -> TextInput:
-    return TextInput("bigru", read_vocabulary(folder / "vocab.json"))
+    return TextInput("bigru", read_vocabulary(folder / "vocab.json").vocabulary())
 
 
 def pieces(folder: Path) -> TextInput:
     config = {"vocab_size": 300, "num_hidden_layers": 1, "intermediate_size": 768}
-    return TextInput("bert", read_vocabulary(folder / "vocab.txt"), config)
+    return TextInput("bert", read_vocabulary(folder / "vocab.txt").vocabulary(), config)
 
 
 def close(ours: torch.Tensor, theirs: np.ndarray[Any, Any], tolerance: float = 1e-5) -> None:

@@ -1,18 +1,15 @@
-"""Importers: names and options are accounted for; DivE's checkpoints become models with the recorded embeddings."""
+"""Importers: every name and option is accounted for, and a checkpoint of another variant is refused."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from manymatch.data.features import Features, Pixels
-from manymatch.encoders.resnet import IMAGENET_MEAN, IMAGENET_STD
 from manymatch.errors import CheckpointError, UnknownName
-from manymatch.methods import Model, methods
+from manymatch.methods import methods
 from manymatch.runs.importers import importer, systems
 from manymatch.runs.official_files import OfficialCheckpoint, OfficialVocabulary, read_official, read_vocabulary
 
@@ -39,31 +36,65 @@ def test_options_of_another_variant_are_refused() -> None:
     with pytest.raises(CheckpointError, match="trained with arch='pvse', only 'slot' is imported"):
         importer("dive").build(checkpoint, OfficialVocabulary(("<pad>", "<start>", "<end>", "<unk>")))
     empty = OfficialCheckpoint({}, ({"a": torch.ones(1)},), {}, "c.pth")
-    with pytest.raises(CheckpointError, match="expected DivE with a BiGRU"):
+    with pytest.raises(CheckpointError, match=r"no weight 'img_enc[.]fc[.]weight'; expected a checkpoint of dive"):
         importer("dive").build(empty, OfficialVocabulary(("<pad>", "<start>", "<end>", "<unk>")))
 
 
-def imported(folder: Path) -> Model:
-    return importer("dive").build(read_official(folder / "checkpoint.pth"), read_vocabulary(folder / "vocab.pkl"))
+WORDS = OfficialVocabulary(("<pad>", "<start>", "<end>", "<unk>"))
+DIVE = {
+    "spm_depth": 4,
+    "dropout": 0.1,
+    "img_1x1_dropout": 0.1,
+    "butd_drop_prob": 0.2,
+    "caption_drop_prob": 0.2,
+    "data_name": "coco_butd",
+    "txt_pooling": "rnn",
+    "loss": "smooth_chamfer",
+    "eval_similarity": "smooth_chamfer",
+}
+DIVE_SHAPES = {
+    "img_enc.fc.weight": (8, 16),
+    "img_enc.mlp.fc1.weight": (4, 8),
+    "img_enc.spm.agg_block.latents": (4, 8),
+    "img_enc.spm.agg_block.layers.0.0.fn.to_q.weight": (16, 8),
+    "img_enc.spm.agg_block.layers.0.2.fn.net.0.weight": (32, 8),
+    "txt_enc.embed.weight": (5, 6),
+}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("case", ["dive_butd_bigru", "dive_grid_resnet18"])
-def test_dive_gives_the_recorded_embeddings(reference: Path, case: str) -> None:
-    folder = reference / "parity" / case
-    model, inputs, expected = imported(folder), np.load(folder / "inputs.npz"), np.load(folder / "expected.npz")
-    images: Features | Pixels
-    if "images_uint8" in inputs:
-        pixels = (inputs["images_uint8"] / 255.0 - IMAGENET_MEAN) / IMAGENET_STD
-        images = Pixels(pixels.astype(np.float32).transpose(0, 3, 1, 2))
-    else:
-        images = Features(inputs["image_features"], lengths=inputs["image_lengths"])
-    captions = (folder / "captions.txt").read_text().splitlines()
-    sets = model.encode_images(images)
-    texts = model.encode_texts(captions, batch_size=int(inputs["eval_batch_size"]))
-    np.testing.assert_allclose(sets.tensors()["elements"], expected["img_embs"], rtol=0, atol=5e-5)
-    np.testing.assert_allclose(texts.tensors()["elements"], expected["txt_embs"], rtol=0, atol=5e-5)
-    np.testing.assert_allclose(model.similarity(sets, texts).detach(), expected["scores"], rtol=0, atol=5e-5)
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"txt_pooling": "cls"}, r"trained with a GRU and txt_pooling='cls', expected \['rnn'\]"),
+        ({"img_1x1_dropout": 0.5}, "'img_1x1_dropout': 0.5}, only one number for both"),
+        ({"loss": "chamfer"}, "loss='chamfer' and eval_similarity='smooth_chamfer', expected twice the same of"),
+        ({"loss": "order", "eval_similarity": "order"}, "loss='order' and eval_similarity='order'"),
+    ],
+)
+def test_options_of_dive_that_ours_has_not_are_refused(changed: dict[str, object], message: str) -> None:
+    state = {name: torch.zeros(shape) for name, shape in DIVE_SHAPES.items()}
+    with pytest.raises(CheckpointError, match=message):
+        importer("dive").build(OfficialCheckpoint({**DIVE, **changed}, (state,), {}, "c.pth"), WORDS)
+
+
+PCME: dict[str, dict[str, object]] = {
+    "dataloader": {"batch_size": 128, "crop_size": 224},
+    "model": {"name": "pcme", "cnn_type": "resnet18", "n_samples_inference": 7},
+    "criterion": {"name": "pcme", "num_samples": 7},
+}
+
+
+@pytest.mark.parametrize(
+    ("part", "changed", "message"),
+    [
+        ("model", {**PCME["model"], "name": "pvse"}, r"trained with model\.name='pvse', only 'pcme' is imported"),
+        ("criterion", {**PCME["criterion"], "num_samples": 5}, r"trained and searched with \[5, 7\] samples"),
+        ("dataloader", 3, r"option 'dataloader' is 3, expected options by name"),
+    ],
+)
+def test_options_of_pcme_that_ours_has_not_are_refused(part: str, changed: object, message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        importer("pcme").build(OfficialCheckpoint({**PCME, part: changed}, ({},), {}, "c.pth"), WORDS)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from ..errors import Error
 from .check import check
 from .demo import demo
 from .evaluate import evaluate
+from .import_checkpoint import import_checkpoint
 from .index import index
 from .methods import methods
 from .search import search
@@ -28,8 +29,8 @@ app = typer.Typer(
     help="Image-text retrieval where one query has many right answers: train, evaluate, index, search and serve.",
 )
 
-for _command in (demo, check, train, evaluate, index, search, serve, methods):
-    app.command()(_command)
+for _command in (demo, check, train, evaluate, index, search, serve, methods, import_checkpoint):
+    app.command(_command.__name__.replace("_", "-"))(_command)
 
 
 @app.callback(invoke_without_command=True)

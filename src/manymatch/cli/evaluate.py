@@ -36,6 +36,13 @@ def evaluate(
     ties: Annotated[
         str, typer.Option("--ties", help="How equal scores count: expected, optimistic or pessimistic.")
     ] = "expected",
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            "--batch-size",
+            help="Items encoded at a time. It matters to runs in mode released alone, some of which depend on padding.",
+        ),
+    ] = 256,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list of rows.")] = False,
 ) -> None:
     """Measure a run, or several as an ensemble.
@@ -53,6 +60,7 @@ def evaluate(
             pairs,
             protocol=protocol or None,
             ties=ties,
+            batch_size=batch_size,
             run=[run.resolve().name for run in runs],
             progress=progress,
         )

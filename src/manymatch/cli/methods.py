@@ -5,12 +5,22 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from ..methods import Recipe
+
 __all__ = ["methods"]
+
+_NARROW = 40
+"""Columns of the terminal that a meaning needs beside the values; with fewer it goes below them."""
 
 
 def methods(
@@ -19,7 +29,7 @@ def methods(
 ) -> None:
     """List the methods, or explain one.
 
-    Of one method: every field with its meaning, default and published value.
+    Of one method: every field with its meaning, its default, and what each preset changes.
     """
     from ..methods import method_class, methods_table
 
@@ -34,22 +44,79 @@ def methods(
         for row in rows:
             typer.echo(f"{row['name']:<{width}}  {row['summary']}  ({row['paper']}; {row['kind']})")
         return
-    row = rows[0]
-    typer.echo(f"{row['name']}: {row['summary']}\n{row['paper']}; {row['kind']}; similarity {row['similarity']}\n")
-    meanings = field_meanings(method_class(name))
-    columns = ["default", *row["presets"]]
-    typer.echo(f"{'field':<18}" + "".join(f"{c:<12}" for c in columns) + "meaning")
-    for field, default in row["fields"].items():
-        values = [default, *(preset.get(field, default) for preset in row["presets"].values())]
-        typer.echo(f"{field:<18}" + "".join(f"{v!s:<12}" for v in values) + meanings.get(field, ""))
+    for line in _explained(name, rows[0]):
+        typer.echo(line)
+
+
+def _explained(name: str, row: Mapping[str, Any]) -> Iterator[str]:
+    from ..methods import method, method_class
     from ..training import TrainConfig
 
-    typer.echo(f"\n{'training':<18}{'default':<12}meaning (none: what the method's recipe says)")
-    meanings = field_meanings(TrainConfig)
-    for spec in fields(TrainConfig):
-        default = "none" if spec.default is None else str(spec.default)
-        typer.echo(f"{spec.name:<18}{default:<12}{meanings.get(spec.name, '')}")
-    typer.echo("\nchange any with --set FIELD=VALUE; a preset with --set preset=NAME")
+    yield f"{row['name']}: {row['summary']}\n{row['paper']}; {row['kind']}; similarity {row['similarity']}\n"
+    presets = row["presets"]
+    own = {
+        field: [default, *(p.get(field, default) for p in presets.values())] for field, default in row["fields"].items()
+    }
+    yield from _table("field", presets, own, field_meanings(method_class(name)))
+    if not method_class(name).fitted:
+        # What a preset trains with stands in its recipe, which the config overrides.
+        recipes = {preset: TrainConfig().recipe(method(name, preset=preset)) for preset in ("", *presets)}
+        numbers = {
+            spec.name: [getattr(recipe, spec.name, spec.default) for recipe in recipes.values()]
+            for spec in fields(TrainConfig)
+        }
+        yield ""
+        yield from _table("training", presets, numbers, field_meanings(TrainConfig))
+        yield from _remarks(recipes)
+    yield "\nchange any with --set FIELD=VALUE, take a preset with --set preset=NAME; its column shows what it changes"
+
+
+def _table(
+    title: str, presets: Sequence[str] | Mapping[str, Any], values: Mapping[str, list[Any]], meanings: Mapping[str, str]
+) -> Iterator[str]:
+    """A row a field: default, what each preset has instead, meaning. On a terminal, meanings are wrapped."""
+    cells = [[title, "default", *presets]]
+    for field, (default, *others) in values.items():
+        cells.append([field, _said(default), *("" if v == default else _said(v) for v in others)])
+    widths = [max(map(len, column)) + 2 for column in zip(*cells, strict=True)]
+    told = ["meaning", *(meanings.get(row[0], "") for row in cells[1:])]
+    for row, meaning in zip(cells, told, strict=True):
+        left = "".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        yield from _beside(left, meaning)
+
+
+def _said(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def _beside(left: str, meaning: str) -> Iterator[str]:
+    if not sys.stdout.isatty():
+        yield left + meaning
+        return
+    columns = shutil.get_terminal_size().columns
+    below = columns - len(left) < _NARROW
+    lines = textwrap.wrap(meaning, max(_NARROW, columns - (8 if below else len(left)))) or [""]
+    if below:
+        yield left.rstrip()
+        yield from (" " * 8 + line for line in lines)
+        return
+    yield left + lines[0]
+    yield from (" " * len(left) + line for line in lines[1:])
+
+
+def _remarks(recipes: Mapping[str, Recipe]) -> Iterator[str]:
+    """Of the recipes that have some: rates of single parts, stages, and what they lack."""
+    for preset, recipe in recipes.items():
+        rates = ", ".join(f"{part} x {factor:.3g}" for part, factor in recipe.groups.items())
+        parts = [f"rates {rates}"] if rates else []
+        for number, stage in enumerate(recipe.stages, 1):
+            frozen = f", {' and '.join(stage.frozen)} frozen" if stage.frozen else ""
+            ramp = ", the loss ramps up" if stage.loss_ramp else ""
+            rate = "" if stage.lr is None else f" at {stage.lr:g}"
+            parts.append(f"stage {number}: {stage.epochs} epochs{rate}{frozen}{ramp}")
+        parts += [recipe.note] if recipe.note else []
+        if parts:
+            yield from _beside(f"{preset or 'default'}: ", "; ".join(parts))
 
 
 def field_meanings(cls: type) -> dict[str, str]:

@@ -23,9 +23,21 @@ def train(
     pooled: Pooled = None,
     field: Field = None,
     image_tower: Annotated[
-        str | None, typer.Option(help="features or cnn. Default: features where they are given, else cnn.")
+        str | None,
+        typer.Option(
+            metavar="NAME[:FILE]",
+            help="features, cnn (small, from random weights), or a backbone on pictures: resnet18, 34, 50, 101, 152, "
+            "resnext101_32x8d, with :FILE from its weights. Default: features where they are given, else cnn.",
+        ),
     ] = None,
-    text_tower: Annotated[str | None, typer.Option(help="bigru. Default: the method's.")] = None,
+    text_tower: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[:PATH]",
+            help="bigru, bigru:FILE (its words start from a file of word vectors) or bert:FOLDER (needs "
+            "manymatch[hf]). Default: bigru.",
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .base import Locals, Pool
 from .pooling import mean_pool
@@ -17,9 +18,11 @@ class RegionProjector(nn.Module):
 
         r = fc(x) + mlp(y),  mlp = Linear -> norm -> ReLU -> Linear,  y = x ("vse_infty") or fc(x) ("dive")
 
+    `fc` starts as the authors' do: Xavier uniform without bias in VSE-infinity, the library's way in DivE.
+
     Args:
         inputs, dim, hidden: widths c, d and of the mlp.
-        form: which `y`.
+        form: which `y`; "linear" is `fc` alone (VSE-infinity on grids).
         norm: "batch" as published (padding enters its statistics while training), or "layer".
     """
 
@@ -29,22 +32,30 @@ class RegionProjector(nn.Module):
         dim: int,
         hidden: int,
         *,
-        form: Literal["dive", "vse_infty"] = "dive",
+        form: Literal["dive", "vse_infty", "linear"] = "dive",
         norm: Literal["batch", "layer"] = "batch",
     ) -> None:
         super().__init__()
         self.form = form
         self.fc = nn.Linear(inputs, dim)
+        if form != "dive":
+            nn.init.xavier_uniform_(self.fc.weight)
+            nn.init.zeros_(self.fc.bias)
+        if form == "linear":
+            return
         self.inner = nn.Linear(dim if form == "dive" else inputs, hidden)
         self.norm: nn.Module = nn.BatchNorm1d(hidden) if norm == "batch" else nn.LayerNorm(hidden)
         self.outer = nn.Linear(hidden, dim)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """(n, f, c) -> (n, f, d)."""
-        wide = self.fc(vectors)
+        wide: Tensor = self.fc(vectors)
+        if self.form == "linear":
+            return wide
         inner = self.inner(wide if self.form == "dive" else vectors)
         inner = self.norm(inner.flatten(0, 1)).view_as(inner)
-        return wide + self.outer(inner.relu())
+        out: Tensor = wide + self.outer(inner.relu())
+        return out
 
 
 class Neck(nn.Module):
@@ -92,17 +103,20 @@ class ProjectorNeck(Neck):
 
 
 class MeanNeck(Neck):
-    """Raw fragments, and linear maps of their mean (PVSE section 3; PCME section 3.1).
+    """Raw fragments, and linear maps of their mean (PVSE section 3; PCME section 3.1; VSE++).
 
     Args:
         inputs, dim: widths c and d.
         spread: give the uncertainty head a second linear map of the mean (PCME).
+        unit: bring the mean to unit length first (VSE++).
         dropout: on the global vector (PVSE).
     """
 
-    def __init__(self, inputs: int, dim: int, *, spread: bool = False, dropout: float = 0.0) -> None:
+    def __init__(
+        self, inputs: int, dim: int, *, spread: bool = False, unit: bool = False, dropout: float = 0.0
+    ) -> None:
         super().__init__()
-        self.width = inputs
+        self.width, self.unit = inputs, unit
         self.fc = nn.Linear(inputs, dim)
         self.spread_fc = nn.Linear(inputs, dim) if spread else None
         self.dropout = nn.Dropout(dropout)
@@ -113,6 +127,7 @@ class MeanNeck(Neck):
 
     def forward(self, raw: Tensor, valid: Tensor, further: Tensor | None = None) -> Locals:
         mean = mean_pool(raw, valid)
+        mean = functional.normalize(mean, dim=-1) if self.unit else mean
         pooled = self.dropout(self.fc(mean))
         spread = None if self.spread_fc is None else self.spread_fc(mean)
         return Locals(raw, valid, pooled if further is None else pooled + further, spread)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..data.features import Features, Pixels
+from ..draws import draw
 from ..embeddings import Encoded
 from ..errors import DataError
 from .base import Head, ImageTower, Locals, Pool
@@ -101,13 +103,26 @@ class BackboneTower(ImageTower):
         inputs: its `tower` names the backbone.
         drop: probability scale of grid cells left out while training (VSE-infinity: with u uniform, if u > drop each
             cell with probability drop * u).
+        whole: pictures are squashed to the input size, nothing cut away (VSE-infinity, DivE); else the shorter side is
+            fitted and the centre cut out (PVSE, PCME, VSE++).
+        fixed_norm: batch normalisation goes by its running statistics while training too (VSE-infinity).
     """
 
     reads = "pixels"
 
-    def __init__(self, inputs: ImageInput, neck: Neck, head: Head, *, drop: float = 0.0) -> None:
+    def __init__(
+        self,
+        inputs: ImageInput,
+        neck: Neck,
+        head: Head,
+        *,
+        drop: float = 0.0,
+        whole: bool = False,
+        fixed_norm: bool = False,
+    ) -> None:
         super().__init__()
         self.size, self.drop, self.neck, self.head = inputs.size, drop, neck, head
+        self.whole, self.fixed_norm = whole, fixed_norm
         self.backbone = resnet(inputs.tower)
 
     def begin(self, source: str | None) -> None:
@@ -116,7 +131,13 @@ class BackboneTower(ImageTower):
             load_backbone(self.backbone, Path(source))
 
     def prepare(self, pictures: Iterable[Image.Image]) -> Pixels:
-        return prepare(list(pictures), self.size)
+        return prepare(list(pictures), self.size, whole=self.whole)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.fixed_norm:
+            self.backbone.eval()
+        return self
 
     def forward(self, images: Features | Pixels) -> Encoded:
         pixels = _pixels(images, next(self.parameters()).device)
@@ -125,8 +146,9 @@ class BackboneTower(ImageTower):
         raw = grid.flatten(2).transpose(1, 2)
         valid = torch.ones(raw.shape[:2], dtype=torch.bool, device=raw.device)
         if self.training and self.drop:
-            share = torch.rand(len(raw), 1, device=raw.device)
-            lost = (share > self.drop) & (torch.rand(valid.shape, device=raw.device) < self.drop * share)
+            share = draw("cell share", lambda: torch.rand(len(raw), 1, device=raw.device))
+            fate = draw("cell drop", lambda: torch.rand(valid.shape, device=raw.device))
+            lost = (share > self.drop) & (fate < self.drop * share)
             valid = torch.where(lost.all(dim=1, keepdim=True), valid, ~lost)
         return self.head(_keyed(self, self.neck(raw, valid), pixels))
 

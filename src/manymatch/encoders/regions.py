@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..data.features import Features, Pixels
 from ..data.pairs import Images
+from ..draws import draw
 from ..embeddings import Encoded
 from ..errors import DataError
 from .base import Head, ImageTower, Locals, lengths_to_valid
@@ -32,7 +33,8 @@ class FeatureTower(ImageTower):
         head: makes the embedding.
         dim: joint width d.
         use_pooled: read the pooled vector when there is one.
-        pooled_form: "linear" (VSE++), or "linear_mlp" for a two-layer map beside it.
+        pooled_form: "linear" (VSE++, Xavier uniform at the start as there), or "linear_mlp" for a two-layer map beside
+            it.
         standardise: bring features to one scale first; False takes them as they are.
         dropout, feature_dropout: in the map of the pooled vector; on the standardised input.
         drop: probability with which a fragment is left out while training (VSE-infinity: 0.2).
@@ -65,7 +67,10 @@ class FeatureTower(ImageTower):
             self.pooled_scale = Standardise(inputs.pooled_width) if standardise else nn.Identity()
             self.pooled_linear = nn.Linear(inputs.pooled_width, dim)
             self.pooled_mlp = None
-            if pooled_form == "linear_mlp":
+            if pooled_form == "linear":
+                nn.init.xavier_uniform_(self.pooled_linear.weight)
+                nn.init.zeros_(self.pooled_linear.bias)
+            else:
                 self.pooled_mlp = nn.Sequential(
                     nn.Linear(inputs.pooled_width, dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(dim, dim)
                 )
@@ -108,7 +113,7 @@ class FeatureTower(ImageTower):
         if images.lengths is not None:
             valid = lengths_to_valid(torch.as_tensor(images.lengths, device=device), raw.shape[1])
         if self.training and self.drop:
-            kept = valid & (torch.rand(valid.shape, device=device) > self.drop)
+            kept = valid & (draw("region drop", lambda: torch.rand(valid.shape, device=device)) > self.drop)
             valid = torch.where(kept.any(dim=1, keepdim=True), kept, valid)
         return self.fragment_dropout(self.fragment_scale(raw)).masked_fill(~valid[..., None], 0.0), valid
 

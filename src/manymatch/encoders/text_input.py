@@ -100,7 +100,7 @@ def _read_bert(folder: str) -> TextInput:
     if (path / "tokenizer_config.json").is_file():
         _expect_uncased(path / "tokenizer_config.json")
     kept = {key: config.get(key, value) for key, value in _BERT.items()}
-    vocabulary = read_vocabulary(path / "vocab.txt", longest=int(kept["max_position_embeddings"]) - 2)
+    vocabulary = read_vocabulary(path / "vocab.txt").vocabulary(longest=int(kept["max_position_embeddings"]) - 2)
     rows = config.get("vocab_size", len(vocabulary))
     if rows < len(vocabulary):
         raise DataError(f"{path / 'vocab.txt'}: {len(vocabulary)} word-pieces, but config.json has vocab_size {rows}")

@@ -33,8 +33,14 @@ class Scores:
 class Term(nn.Module):
     """Base of all terms of an objective."""
 
-    def advance(self, step: int, steps: int) -> None:
-        """Told before every step which of how many it is; terms with a warm-up read it."""
+    def advance(self, step: int, steps: int, epochs: int = 0) -> None:
+        """Told before every step which of how many it is; terms with a warm-up read it.
+
+        Args:
+            step: from 0.
+            steps: of the run.
+            epochs: of the run, 0 where there are none.
+        """
 
 
 class ScoreLoss(Term):
@@ -70,8 +76,8 @@ class Rescored(Term):
         out: Tensor = self.loss(score(self.similarity, self.view(images), self.view(texts)), matches)
         return out
 
-    def advance(self, step: int, steps: int) -> None:
-        self.loss.advance(step, steps)
+    def advance(self, step: int, steps: int, epochs: int = 0) -> None:
+        self.loss.advance(step, steps, epochs)
 
 
 def score(similarity: Similarity, images: Embedding, texts: Embedding) -> Scores:
@@ -115,11 +121,11 @@ class Objective(nn.Module):
         """The score losses alone, by name, unweighted: what a relation's further pairs are measured by."""
         return {n: term(scores, matches) for n, term in self.terms.items() if isinstance(term, ScoreLoss)}
 
-    def advance(self, step: int, steps: int) -> None:
+    def advance(self, step: int, steps: int, epochs: int = 0) -> None:
         """Pass the position in the run on to every term that asks for it."""
         for term in self.terms.values():
             assert isinstance(term, Term)
-            term.advance(step, steps)
+            term.advance(step, steps, epochs)
 
     def describe(self) -> dict[str, Any]:
         """Term name -> weight."""

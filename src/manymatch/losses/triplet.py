@@ -28,9 +28,9 @@ class Triplet(ScoreLoss):
             option of DivE's code).
         reduction: "mean" over the hinges of a direction (PVSE, DivE; of "semi_hard" over those above zero), or "sum"
             (VSE++, VSE-infinity).
-        all_until: share of the run's steps during which all negatives are used before the hardest
-            (0 = from the start hardest); the hardest negative alone often does not start on small data. One over the
-            number of epochs is the first epoch (VSE-infinity).
+        all_until: share of the run during which all negatives are used before the hardest, in whole epochs and at
+            least one where the run has epochs (VSE-infinity: the first); the hardest negative alone often does not
+            start on small data. 0 is the hardest from the start, 1 never the hardest (VSE0).
         positives, siblings: which pairs are ranked, and whether an anchor's other matches are negatives, as `Pairing`.
             "diagonal" with "negatives" is the released VSE++, VSE-infinity and PVSE; "diagonal" with "masked" is HREM's
             hinge.
@@ -57,14 +57,17 @@ class Triplet(ScoreLoss):
             raise DataError(f"triplet: all_until {all_until}, expected a share between 0 and 1")
         self.margin, self.negatives, self.reduction, self.all_until = margin, negatives, reduction, all_until
         self.pairing = Pairing(positives, siblings)
-        self._progress = 1.0
+        self._warming = all_until == 1.0
 
-    def advance(self, step: int, steps: int) -> None:
-        self._progress = step / max(steps, 1)
+    def advance(self, step: int, steps: int, epochs: int = 0) -> None:
+        share = self.all_until
+        if share and epochs:
+            share = max(1, round(share * epochs)) / epochs
+        self._warming = self.all_until == 1.0 or step / max(steps, 1) < share
 
     def forward(self, scores: Scores, matches: Tensor) -> Tensor:
         require_positives(matches)
-        negatives: Negatives = "all" if self._progress < self.all_until else self.negatives
+        negatives: Negatives = "all" if self._warming else self.negatives
         return self._direction(scores.i2t, self.pairing.anchors(matches), negatives) + self._direction(
             scores.t2i, self.pairing.anchors(matches.T), negatives
         )

@@ -66,7 +66,8 @@ class Method:
         dropout: in towers and heads.
         feature_dropout: on precomputed features (half of it on fragments).
         region_drop, word_drop: share of fragments and words left out or masked while training.
-        projector: form of the region projector: its inner layers read the projected region ("dive") or the raw one.
+        projector: form of the region projector: its inner layers read the projected region ("dive") or the raw one
+            ("vse_infty"); "linear" has none (VSE-infinity on grids).
         region_norm: "layer" or "batch" (published) inside the region projector.
         pooling: global vector, "max_mean" of projected regions and GRU states, or "published" (maximum of the regions,
             mean of the GRU's two final states).
@@ -81,7 +82,8 @@ class Method:
         objective: "auto" takes "infonce" below 20,000 training images, else what was published.
         margin: of the triplet, in units of similarity.
         reduction: of the triplet over its anchors.
-        all_until: share of the run with all negatives before the hardest (triplet only).
+        all_until: share of the run with all negatives before the hardest, in whole epochs and at least one; 1 never
+            takes the hardest (triplet only).
         temperature: of InfoNCE at the start; learned.
         mode: "paper", or "released" where the authors' code departs from it.
         preset: the named set of values this method started from. `method(name, preset=...)` fills them in; the field
@@ -99,6 +101,8 @@ class Method:
     """What `objective` may be besides "auto", "infonce" and the published one."""
     pairwise: ClassVar[bool] = False
     """Whether the authors' batches are pairs with the diagonal as truth, as `mode="released"` then has them."""
+    whole_pictures: ClassVar[bool] = False
+    """Whether a backbone sees the whole picture, squashed, and not its centre."""
     ranges: ClassVar[Ranges] = {
         **dict.fromkeys(("dim", "word_dim", "hidden", "least_count"), (1, math.inf)),
         **dict.fromkeys(("dropout", "feature_dropout", "region_drop", "word_drop"), _SHARE),
@@ -118,7 +122,7 @@ class Method:
     feature_dropout: float = 0.3
     region_drop: float = 0.1
     word_drop: float = 0.1
-    projector: Literal["dive", "vse_infty"] = "dive"
+    projector: Literal["dive", "vse_infty", "linear"] = "dive"
     region_norm: Literal["layer", "batch"] = "layer"
     pooling: Literal["max_mean", "published"] = "max_mean"
     use_pooled: bool = True
@@ -173,7 +177,8 @@ class Method:
             return PixelTower(inputs, self.pool("image"), head, dim=self.dim, dropout=self.dropout / 2)
         if inputs.tower != "features":
             neck = self.neck(RESNETS[inputs.tower])
-            return BackboneTower(inputs, neck, self.head(neck.width, "image"), drop=self.region_drop)
+            head = self.head(neck.width, "image")
+            return BackboneTower(inputs, neck, head, drop=self.region_drop, whole=self.whole_pictures)
         fragments = self.neck(inputs.fragment_width) if inputs.fragments else None
         return FeatureTower(
             inputs,

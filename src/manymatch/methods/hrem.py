@@ -11,13 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
+from ..data.batches import Sampler
 from ..encoders import ContextPool, Head, PointHead, Pool, TopMeanPool
-from ..losses import DistanceWeighted, Term
+from ..losses import DistanceWeighted, Term, Triplet
+from ..losses.choices import Siblings
 from ..relations import Relation
 from ..relations.association import AssociationGraph
 from ..similarity import Cosine, Similarity
 from .base import Method, Ranges
-from .recipe import Recipe
+from .recipe import PLAIN, Recipe
 
 __all__ = ["HREM"]
 
@@ -30,6 +32,7 @@ _FLICKR: Mapping[str, Any] = {
     "word_drop": 0.2,
     "projector": "vse_infty",
     "region_norm": "batch",
+    "standardise": False,
     "use_pooled": False,
     "sampling": "neighbours",
     "batch": 128,
@@ -42,7 +45,10 @@ class HREM(Method):
     """Every item is one unit vector; at search nothing of another item is needed.
 
     Attributes:
-        objective: "distance_weighted" is the published triplet, its negatives drawn by their distance.
+        objective: "distance_weighted" is the published triplet, its negatives drawn by their distance; "triplet" is the
+            authors' other loss, the hinge of VSE++.
+        siblings: of the hinge in mode "released": other captions of an image are "masked" out of its negatives (the
+            authors' mask_repeat), or are "negatives".
         nonzero_cut: negatives farther than this are never drawn (1.7 on Flickr30K, 1.9 on COCO).
         image_context, text_context: fragments of that side look at each other before they are pooled.
         residual: share of the pool of fragments without context.
@@ -77,6 +83,7 @@ class HREM(Method):
         "coco": {**_FLICKR, "batch": 256, "relevance": 1.5, "nonzero_cut": 1.9},
     }
 
+    siblings: Siblings = "masked"
     nonzero_cut: float = 1.7
     image_context: bool = True
     text_context: bool = True
@@ -110,6 +117,15 @@ class HREM(Method):
         return Cosine()
 
     def terms(self) -> dict[str, tuple[float, Term]]:
+        if self.objective == "triplet" and self.mode == "released":
+            hinge = Triplet(
+                self.margin,
+                reduction=self.reduction,
+                all_until=self.all_until,
+                positives="diagonal",
+                siblings=self.siblings,
+            )
+            return {"triplet": (1.0, hinge)}
         if self.objective != "distance_weighted":
             return super().terms()
         return {"distance_weighted": (1.0, DistanceWeighted(self.margin, farthest=self.nonzero_cut, mode=self.mode))}
@@ -132,19 +148,20 @@ class HREM(Method):
             start_steps=self.graph_start_steps,
         )
 
+    def sampler(self) -> Sampler:
+        # The authors' code has no neighbour batches; the paper has.
+        if self.mode == "released" and self.sampling == "neighbours":
+            return replace(self, sampling="pairs").sampler()
+        return super().sampler()
+
     def recipe(self) -> Recipe:
         if self.preset not in ("published", "coco"):
             return Recipe()
         return replace(
-            Recipe(),
+            PLAIN,
             epochs=30,
             lr=5e-4,
             groups={"texts.bert.": 0.1},
-            weight_decay=1e-4,
-            betas=(0.9, 0.999),
-            warmup=0.0,
             schedule="step",
             milestones=(15, 25),
-            clip=2.0,
-            average=0.0,
         )

@@ -195,9 +195,9 @@ class Model(nn.Module):
                 self._relate(self.relation, images, texts, matches, terms)
             return terms
 
-    def advance(self, step: int, steps: int) -> None:
-        """Tell objective and relation, before a step, which of how many it is."""
-        self.objective_terms.advance(step, steps)
+    def advance(self, step: int, steps: int, epochs: int = 0) -> None:
+        """Tell objective and relation, before a step, which of how many it is, and how many epochs those are."""
+        self.objective_terms.advance(step, steps, epochs)
         if self.relation is not None:
             self.relation.advance(step, steps)
 
@@ -250,9 +250,19 @@ class Model(nn.Module):
         """The weights that searching needs: towers and similarity."""
         return {k: v for k, v in self.state_dict().items() if not k.startswith(_TRAINING_ONLY)}
 
+    def training_state(self) -> dict[str, Tensor]:
+        """The weights that only training needs: of the objective and the relation."""
+        return {k: v for k, v in self.state_dict().items() if k.startswith(_TRAINING_ONLY)}
+
     def load_search_state(self, state: Mapping[str, Tensor]) -> None:
         """Strict in both directions. Raises CheckpointError naming the first key that is missing or too many."""
-        mine = self.search_state()
+        self._load(self.search_state(), state)
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """As `load_search_state`, of `training_state`."""
+        self._load(self.training_state(), state)
+
+    def _load(self, mine: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
         odd = sorted(set(mine) ^ set(state))
         if odd:
             where = "missing from" if odd[0] in mine else "unknown in"

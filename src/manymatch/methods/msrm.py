@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from ..embeddings import Embedding, Encoded, Points
@@ -18,6 +18,7 @@ from ..relations import Hypergraph, Relation
 from ..similarity import Cosine, Mahalanobis, Similarity
 from .base import Ranges
 from .pcme import PCMETowers
+from .recipe import Recipe
 
 __all__ = ["MSRM"]
 
@@ -36,14 +37,16 @@ class MSRM(PCMETowers):
     Attributes:
         covariance: "identity" takes every variance for 1 (Euclidean distance).
         bound: how the variance is bounded, "relu6" to 1 .. e^6 or "softplus" to above 0.01.
-        distribution_weight, distribution_temperature: of the semantic distribution loss (tau).
+        distribution_weight: of the semantic distribution loss.
+        distribution_temperature: tau, which sharpens the softmax of that loss.
         orientation: what its softmax runs over, the queries of each candidate ("queries") or the "candidates".
         hyperedge_weight: of the loss on refined candidates; 0 leaves the hypergraph out.
         incidence: "matches" (1 for a match), "free" of labels, or "top" (free, nearest only).
-        layers, graph_hidden: of the hyperedge convolution.
-        sharpness: alpha of the incidence.
-        shared: one convolution for both directions.
-        graph_rate: of the convolution, as a multiple of the base rate.
+        layers: convolutions over the hypergraph, one after the other.
+        graph_hidden: width between two of them.
+        sharpness: alpha of the incidence `exp(-alpha d^2)`.
+        shared: the same convolutions for both directions.
+        graph_rate: learning rate of the convolutions, as a multiple of the base rate.
     """
 
     name: ClassVar[str] = "msrm"
@@ -76,7 +79,7 @@ class MSRM(PCMETowers):
     graph_rate: float = 5.0
 
     def head(self, inputs: int, side: Literal["image", "text"]) -> Head:
-        return GaussianHead(inputs, self.dim, dropout=self.dropout, spread=self.spread, bound=self.bound)
+        return GaussianHead(inputs, self.dim, spread=self.spread, bound=self.bound)
 
     def similarity(self) -> Similarity:
         return Mahalanobis(self.covariance)
@@ -103,3 +106,7 @@ class MSRM(PCMETowers):
             shared=self.shared,
             weight=self.hyperedge_weight,
         )
+
+    def recipe(self) -> Recipe:
+        recipe = super().recipe()
+        return replace(recipe, groups={**recipe.groups, "relation.": self.graph_rate})

@@ -34,12 +34,12 @@ class P2RM(PCMETowers):
         "published": {**PCMETowers.published, "objective": "triplet", "all_until": 0.0}
     }
 
-    temperature: float = 10.0
+    temperature: float = 1.0
     margin: float = 10.0
     inside: float = 0.02
 
     def head(self, inputs: int, side: Literal["image", "text"]) -> Head:
-        return BoxHead(inputs, self.dim, dropout=self.dropout, spread=self.spread)
+        return BoxHead(inputs, self.dim, spread=self.spread)
 
     def similarity(self) -> Similarity:
         return BoxDistance(self.inside)

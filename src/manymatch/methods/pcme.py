@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from ..embeddings import Embedding, Encoded, Samples
-from ..encoders import Head, MeanNeck, Neck, SampleHead, TextInput, TextTower
-from ..losses import InfoNCE, KLPrior, MatchNLL, Rescored, ScoreLoss, Term
+from ..encoders import RESNETS, Head, ImageInput, ImageTower, MeanNeck, Neck, SampleHead, TextInput, TextTower
+from ..losses import InfoNCE, KLPrior, MatchNLL, Rescored, ScoreLoss, Term, Uniformity
 from ..similarity import Cosine, SampledMatchProbability, Similarity
 from .base import Method, Ranges
-from .recipe import Recipe, Stage
+from .recipe import PLAIN, Recipe, Stage
 
 __all__ = ["PCME", "PCMETowers"]
 
@@ -37,6 +37,7 @@ class PCMETowers(Method):
         "word_drop": 0.1,
         "pooling": "published",
         "use_pooled": False,
+        "standardise": False,
         "sampling": "pairs",
         "batch": 128,
     }
@@ -49,25 +50,29 @@ class PCMETowers(Method):
     def neck(self, inputs: int) -> Neck:
         return MeanNeck(inputs, self.dim, spread=True) if self.spread else super().neck(inputs)
 
+    def image_tower(self, inputs: ImageInput) -> ImageTower:
+        if self.spread and not (inputs.fragments or inputs.tower in RESNETS):
+            # The small CNN and pooled features have no second path; the head makes one of the global vector.
+            return replace(self, pooling="max_mean").image_tower(inputs)
+        return super().image_tower(inputs)
+
     def text_tower(self, inputs: TextInput) -> TextTower:
-        if self.spread and inputs.tower == "bigru":
-            # Words as fragments, the outputs at the last valid step as the sentence, twice.
-            settings: dict[str, Any] = {"merge": "concatenate", "pooling": "last_step", "second_gru": True}
-            return self.bigru(inputs, "words", self.word_dim, **settings, drop_manner="unknown")
-        return super().text_tower(inputs)
+        if not self.spread:
+            return super().text_tower(inputs)
+        if inputs.tower != "bigru":
+            return replace(self, pooling="max_mean").text_tower(inputs)
+        # Words as fragments, the outputs at the last valid step as the sentence, twice.
+        settings: dict[str, Any] = {"merge": "concatenate", "pooling": "last_step", "second_gru": True}
+        return self.bigru(inputs, "words", self.word_dim, **settings, drop_manner="unknown")
 
     def recipe(self) -> Recipe:
         if self.preset != "published":
             return Recipe()
         return replace(
-            Recipe(),
+            PLAIN,
             epochs=60,
             lr=2e-4,
             weight_decay=0.0,
-            betas=(0.9, 0.999),
-            warmup=0.0,
-            clip=2.0,
-            average=0.0,
             stages=(Stage(epochs=30, frozen=("images.backbone.", "texts.words.")), Stage(epochs=30, lr=2e-5)),
             note="published with AdamP; here AdamW, its projection is in no library this project keeps",
         )
@@ -81,6 +86,7 @@ class PCME(PCMETowers):
         samples: j, draws an item, while training and while searching.
         compare: "samples" searches by the probability of a match, "mean" by the cosine of the means alone.
         kl_weight: of the prior on the Gaussians.
+        uniform_weight: of the term that spreads what is searched by, an option of the authors' code that they left off.
         scale, shift: a and b of the match probability at the start; learned.
         start_log_sigma: what the log standard deviation begins around. The published 0 drowns means of unit length in
             noise, which large data overcome.
@@ -94,7 +100,7 @@ class PCME(PCMETowers):
     further_objectives: ClassVar[tuple[str, ...]] = ()
     ranges: ClassVar[Ranges] = {
         "samples": (1, 64),
-        "kl_weight": (0.0, math.inf),
+        **dict.fromkeys(("kl_weight", "uniform_weight"), (0.0, math.inf)),
         "scale": (1e-3, 1e3),
         "shift": (-1e3, 1e3),
     }
@@ -102,10 +108,11 @@ class PCME(PCMETowers):
         "published": {**PCMETowers.published, "objective": "match", "reduction": "sum", "start_log_sigma": 0.0}
     }
 
-    temperature: float = 1.0
+    temperature: float = 2.0
     samples: int = 7
     compare: Literal["samples", "mean"] = "samples"
     kl_weight: float = 1e-5
+    uniform_weight: float = 0.0
     scale: float = 15.0
     shift: float = 15.0
     start_log_sigma: float = -4.0
@@ -116,7 +123,6 @@ class PCME(PCMETowers):
             self.dim,
             side=side,
             samples=self.samples,
-            dropout=self.dropout,
             spread=self.spread,
             start=self.start_log_sigma,
             search_by=self.compare,
@@ -133,4 +139,10 @@ class PCME(PCMETowers):
         main: Term = loss
         if self.compare == "mean":
             main = Rescored(SampledMatchProbability(self.scale, self.shift), loss, view=_samples)
-        return {self.objective: (1.0, main), "kl": (self.kl_weight, KLPrior(mode=self.mode))}
+        # Beside a loss that is a mean, a prior summed over the batch would be all that is learned.
+        reduction = self.reduction if self.objective == "match" else "mean"
+        regularisers: dict[str, tuple[float, Term]] = {
+            "kl": (self.kl_weight, KLPrior(reduction=reduction, mode=self.mode)),
+            "uniform": (self.uniform_weight, Uniformity()),
+        }
+        return {self.objective: (1.0, main), **regularisers}

@@ -14,9 +14,13 @@ from ..encoders import Head, TokenGaussianHead
 from ..losses import InfoNCE, KLPrior, PseudoPositives, ScoreLoss, Term
 from ..similarity import MatchProbability, Similarity
 from .base import Method, Ranges
-from .recipe import Recipe
+from .recipe import PLAIN, Recipe, Stage
 
 __all__ = ["PCMEpp"]
+
+_BERT_LAYERS = 12
+_LAYER_DECAY = 0.7
+"""Each layer of the text backbone learns at this share of the rate of the one above it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +57,7 @@ class PCMEpp(Method):
             "region_drop": 0.2,
             "word_drop": 0.2,
             "use_pooled": False,
+            "standardise": False,
             "sampling": "pairs",
             "batch": 128,
             "objective": "match",
@@ -85,24 +90,28 @@ class PCMEpp(Method):
 
     def terms(self) -> dict[str, tuple[float, Term]]:
         infonce = self.objective == "infonce"
-        loss: ScoreLoss = InfoNCE(self.temperature) if infonce else PseudoPositives(self.pseudo_weight)
+        loss: ScoreLoss = InfoNCE(self.temperature) if infonce else PseudoPositives(self.pseudo_weight, mode=self.mode)
         return {self.objective: (1.0, loss), "kl": (self.kl_weight, KLPrior(reduction="mean"))}
 
     def recipe(self) -> Recipe:
         if self.preset != "published":
             return Recipe()
+        layers = {
+            f"texts.bert.encoder.layer.{n}.": 0.1 * _LAYER_DECAY ** (_BERT_LAYERS - n) for n in range(_BERT_LAYERS)
+        }
         return replace(
-            Recipe(),
+            PLAIN,
             epochs=25,
             lr=5e-4,
-            groups={"texts.bert.": 0.1, "images.backbone.": 0.01},
-            weight_decay=1e-4,
-            betas=(0.9, 0.999),
-            warmup=0.0,
+            groups={"texts.bert.": 0.1, "images.backbone.": 0.01, **layers},
+            no_decay=("similarity.",),
             schedule="step",
             milestones=(15,),
-            clip=2.0,
-            average=0.0,
             average_from=0.64,
-            note="published with AdamP and with Mixup and CutMix on pixels; here AdamW without them",
+            stages=(
+                Stage(epochs=2, frozen=("images.backbone.",)),
+                Stage(epochs=1, restart=False, loss_ramp=True),
+                Stage(epochs=22, restart=False),
+            ),
+            note="published with AdamP, CLIP's backbones, Mixup and CutMix; here AdamW, ResNet and BERT, nothing mixed",
         )

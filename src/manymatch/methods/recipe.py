@@ -158,3 +158,7 @@ def _share(total: int, parts: list[int]) -> list[int]:
         open_to = [n for n, have in enumerate(out) if have + step >= 1]
         out[max(open_to, key=lambda n: step * (wanted[n] - out[n]))] += step
     return out
+
+
+PLAIN = Recipe(weight_decay=1e-4, betas=(0.9, 0.999), warmup=0.0, clip=2.0, average=0.0)
+"""What most authors' scripts have in common: Adam's own betas, no warm-up, the last weights, gradients cut at 2."""

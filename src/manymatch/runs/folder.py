@@ -1,5 +1,8 @@
 """The run folder: `run.json` (all but numbers), `model.safetensors` (what search needs), `training/`, `metrics.jsonl`.
 
+`training/weights.safetensors` is there in runs made of an official checkpoint: weights that only training needs, for
+those who train on.
+
 Weights are written before `run.json`, so a `run.json` that is there has weights beside it. No pickle anywhere.
 """
 
@@ -20,9 +23,10 @@ from ..data.writing import whole_file, write_json
 from ..errors import CheckpointError
 from ..methods import Model
 
-__all__ = ["FORMAT", "load", "read_run", "save_search", "save_tensors"]
+__all__ = ["FORMAT", "load", "read_run", "save_search", "save_tensors", "save_training"]
 
 FORMAT = 1
+_TRAINING = "training/weights.safetensors"
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -53,6 +57,15 @@ def save_search(model: Model, folder: str | Path, extra: Mapping[str, Any] | Non
             **(extra or {}),
         },
     )
+
+
+def save_training(model: Model, folder: str | Path) -> None:
+    """Write what only training needs of a model, its objective's and its relation's weights, where it has any."""
+    state = model.training_state()
+    if state:
+        path = Path(folder) / _TRAINING
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_tensors(path, state)
 
 
 def read_run(folder: str | Path) -> dict[str, Any]:
@@ -90,10 +103,15 @@ def load(folder: str | Path) -> Model:
     folder = Path(folder)
     value = read_run(folder)
     model = Model.from_description(value)
-    path = folder / "model.safetensors"
-    try:
-        model.load_search_state(load_file(path))
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"run: {str(path)!r} cannot be read ({error}); the folder is damaged") from None
+    model.load_search_state(_tensors(folder / "model.safetensors"))
+    if (folder / _TRAINING).is_file():
+        model.load_training_state(_tensors(folder / _TRAINING))
     model.notes = dict(value.get("notes", {}))
     return model.requires_grad_(False).eval()
+
+
+def _tensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"run: {str(path)!r} cannot be read ({error}); the folder is damaged") from None

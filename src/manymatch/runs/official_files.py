@@ -8,17 +8,14 @@ vocabulary is a pickled object or dict with `word2idx`, the same as JSON, a plai
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from ..data.files import regular_file
-from ..data.restricted import ANY_MODULE, PLAIN, Names, Record, unpickle
+from ..data.official_text import OfficialVocabulary, read_vocabulary
 from ..encoders.torch_files import read_torch_file
 from ..errors import CheckpointError
 
@@ -30,10 +27,6 @@ _WEIGHTS = ("model", "state_dict")
 _OPTIONS = ("opt", "args", "config", "hyper_parameters")
 _NOT_READ = ("optimizer", "optimizer_states", "optim")
 """An optimiser's state is twice the weights, and of no use to a trained model."""
-
-_VOCABULARIES: Names = {**PLAIN, (ANY_MODULE, "Vocabulary"): Record}
-_LARGEST = 2**29
-"""Bytes of a vocabulary file; a hundred times the largest known."""
 
 
 @dataclass(frozen=True)
@@ -122,83 +115,3 @@ def _without_module(state: State, where: str) -> State:
 
 def _article(value: object) -> str:
     return "tensors by name" if _is_state(value) else f"a value of type {type(value).__name__}"
-
-
-@dataclass(frozen=True)
-class OfficialVocabulary:
-    """Words by number, as the official code counted them.
-
-    Attributes:
-        words: number n is `words[n]`; `<pad>`, `<start>`, `<unk>` and their like included.
-        wordpiece: BERT's pieces rather than words. A piece may stand in the list twice.
-    """
-
-    words: tuple[str, ...]
-    wordpiece: bool = False
-
-    def __len__(self) -> int:
-        return len(self.words)
-
-    @cached_property
-    def numbers(self) -> dict[str, int]:
-        """Word -> number; of a repeated piece the last, as BERT's own reader has it."""
-        return {word: n for n, word in enumerate(self.words)}
-
-
-def read_vocabulary(path: str | Path) -> OfficialVocabulary:
-    """Read a vocabulary by its suffix: `.pkl`, `.pickle`, `.json`, or `.txt` (BERT, a piece a line).
-
-    Raises:
-        DataError: no such file.
-        CheckpointError: damaged, of another kind, numbers that leave a gap, or a pickle that asks for anything but a
-            class called Vocabulary; nothing is imported, whatever module it names.
-    """
-    path = regular_file(path, "vocabulary")
-    where, size, suffix = f"vocabulary: {str(path)!r}", path.stat().st_size, path.suffix.lower()
-    if suffix not in (".pkl", ".pickle", ".json", ".txt"):
-        raise CheckpointError(f"{where}: suffix {path.suffix!r}, expected .pkl, .json or .txt (BERT's vocab.txt)")
-    if not 0 < size <= _LARGEST:
-        raise CheckpointError(f"{where} has {size} bytes, expected at least one and at most {_LARGEST}; get it again")
-    data = path.read_bytes()
-    if suffix == ".txt":
-        return OfficialVocabulary(_pieces(data, where), wordpiece=True)
-    if suffix == ".json":
-        return OfficialVocabulary(_words(_json(data, where), where))
-    return OfficialVocabulary(_words(unpickle(data, where, _VOCABULARIES), where))
-
-
-def _json(data: bytes, where: str) -> object:
-    try:
-        return json.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{where} is not JSON ({error}); get it again") from None
-
-
-def _pieces(data: bytes, where: str) -> tuple[str, ...]:
-    try:
-        lines = data.decode("utf-8").removesuffix("\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise CheckpointError(f"{where}: byte {error.start + 1} is not UTF-8; expected one piece a line") from None
-    return tuple(line.removesuffix("\r") for line in lines)
-
-
-def _words(tree: object, where: str) -> tuple[str, ...]:
-    """Words by number; every number from 0 on must be there once."""
-    if isinstance(tree, Record):
-        tree = tree.fields
-    if isinstance(tree, dict) and "word2idx" in tree:
-        tree = tree["word2idx"]
-    if not isinstance(tree, dict) or not tree or not all(isinstance(word, str) for word in tree):
-        raise CheckpointError(
-            f"{where} holds a value of type {type(tree).__name__}, expected numbers by word (word2idx)"
-        )
-    words: dict[int, str] = {}
-    for word, number in tree.items():
-        if type(number) is not int or not 0 <= number < len(tree) or number in words:
-            raise CheckpointError(
-                f"{where}: {word[:40]!a} has number {ascii(number)[:40]}, expected each from 0 to {len(tree) - 1} once"
-            )
-        if any("\ud800" <= letter <= "\udfff" for letter in word):
-            raise CheckpointError(f"{where}: word {number} is not UTF-8 ({word[:40]!a}); write it again as UTF-8")
-        words[number] = word
-    return tuple(words[number] for number in range(len(tree)))

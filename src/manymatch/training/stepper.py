@@ -42,7 +42,7 @@ class Stepper:
         """Learn from the batch; the value of each term. Raises DataError when loss or gradient is no number."""
         torch.manual_seed(self.seed * 1_000_003 + step)
         self._enter(self.plan.at(step), step)
-        self.model.advance(step, self.plan.steps)
+        self.model.advance(step, self.plan.steps, self.plan.recipe.epochs)
         with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             terms = self.model.training_step(batch)
         values = {name: float(value.detach()) for name, value in terms.items()}

@@ -20,6 +20,9 @@ from .pie import LocalAttention, PIENet
 __all__ = ["Bound", "GaussianHead", "SampleHead", "TokenGaussianHead", "Uncertainty"]
 
 Bound = Literal["relu6", "softplus"]
+_GAIN = 0.1
+"""Of the stand-in's weights at the start. Full ones make logarithms two apart of one item's dimensions, whose largest
+then decide everything."""
 
 
 class Uncertainty(nn.Module):
@@ -42,7 +45,7 @@ class Uncertainty(nn.Module):
         self.second = None if spread else nn.Linear(dim, dim)
         for layer in (self.linear, self.second):
             if layer is not None:
-                nn.init.xavier_uniform_(layer.weight)
+                nn.init.xavier_uniform_(layer.weight, gain=1.0 if spread else _GAIN)
                 nn.init.zeros_(layer.bias)
         nn.init.constant_(self.linear.bias, start)
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn import functional
 
 from manymatch.embeddings import Boxes, Embedding, Fragments, Gaussians, Points, Samples, Sets, embedding_kind
@@ -96,6 +97,20 @@ def test_symmetric_means_transposed(name: str) -> None:
         pytest.skip(f"{name} minds the direction")
     a, b = some(kind, 4, 6), some(kind, 5, 6, seed=1)
     torch.testing.assert_close(similarity(a, b), similarity(b, a).T, rtol=1e-12, atol=1e-12)
+
+
+@EACH
+def test_scores_lie_where_the_embeddings_do(name: str) -> None:
+    """A model that trains on a GPU gives embeddings on the CPU, while learned scalars stay on the GPU."""
+    similarity, kind = make(name)
+    left, right = some(kind, 2, 4).to(torch.float32), some(kind, 3, 4, seed=1).to(torch.float32)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        for scalar in [n for n, _ in similarity.named_parameters()]:
+            delattr(similarity, scalar)
+            setattr(similarity, scalar, FakeTensor(mode, torch.empty((), device="meta"), torch.device("cuda")))
+        if name != "order":  # It looks at the numbers themselves, and learns none.
+            assert similarity(left, right).device.type == "cpu"
+        assert similarity.proxy(left, "query").device.type == "cpu"  # type: ignore[union-attr]
 
 
 @EACH

@@ -14,6 +14,7 @@ from manymatch.data.pairs import Item, Pairs
 from manymatch.embeddings import Points, Sets
 from manymatch.errors import DataError, UnknownName
 from manymatch.evaluation import Report, evaluate
+from manymatch.evaluation.ensemble import Joined
 from manymatch.similarity import Cosine, SmoothChamfer
 
 FIELDS = ["run", "protocol", "direction", "metric", "value", "low", "high", "queries", "gallery", "truth"]
@@ -138,6 +139,20 @@ def test_json_is_the_rows():
     pairs = made_pairs([1, 2])
     report = evaluate(perfect(pairs), pairs)
     assert json.loads(report.json()) == report.rows
+
+
+def test_an_ensemble_of_unlike_similarities_says_so():
+    pairs, points = made_pairs([1, 1]), Points(torch.eye(2))
+    sets = Sets(normalize(torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0)), dim=-1))
+    point, other = FakeModel(points, points, Cosine(), name="p"), FakeModel(sets, sets, SmoothChamfer(), name="s")
+    said = "the mean of Cosine and SmoothChamfer scores: where their scales differ, the larger one decides the order"
+    assert said in evaluate([point, other], pairs).notes
+    assert said not in evaluate([point, point], pairs).notes + evaluate(point, pairs).notes
+
+
+def test_a_tile_of_an_ensemble_fits_the_member_with_most_vectors():
+    wide, several = Points(torch.zeros(2, 640)), Sets(torch.zeros(2, 4, 8))
+    assert Joined([wide, several]).layout() == Joined([several, wide]).layout() == several.layout()
 
 
 def test_health_of_an_ensemble_is_each_members():

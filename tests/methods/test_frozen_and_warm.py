@@ -78,6 +78,14 @@ def test_what_learns_is_a_field() -> None:
     assert mm.method("vsepp", preset="published", train_backbone=True).recipe().stages == ()
 
 
+def test_a_run_says_what_it_freezes(featured: Pairs, tmp_path: Path) -> None:
+    few, told = featured.take(range(6)), list[str]()
+    model = mm.method("pvse", train_words=False, **SMALL).build(few)
+    train(model, few, out=tmp_path, config=TrainConfig(epochs=1), say=told.append)
+    words = model.texts.words.weight.numel() / 1e6  # type: ignore[union-attr]
+    assert f"stage 1/1: 1 epochs, rate 0.001, {words:.2f} M parameters frozen (texts.words.)" in told
+
+
 @pytest.mark.parametrize(("epochs", "warm"), [(25, 1), (10, 1), (1, 1), (30, 1), (75, 3)])
 def test_all_negatives_last_whole_epochs(epochs: int, warm: int) -> None:
     scores, matches = Scores.of(torch.rand(5, 5)), torch.eye(5, dtype=torch.bool)

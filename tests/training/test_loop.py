@@ -30,8 +30,8 @@ from manymatch.training.memory import keep_freed_memory
 SMALL = {"dim": 16, "word_dim": 12, "hidden": 8, "batch": 16, "captions": 2, "least_count": 1}
 
 
-def build(pairs: Pairs, seed: int = 0) -> Model:
-    return mm.method("dive", **SMALL, elements=2).build(pairs, seed=seed)
+def build(pairs: Pairs, seed: int = 0, **settings: object) -> Model:
+    return mm.method("dive", **SMALL, elements=2, **settings).build(pairs, seed=seed)
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -166,9 +166,10 @@ def test_a_fitted_run_is_not_overwritten_either(featured: Pairs, tmp_path: Path)
         train(build(few), few, out=tmp_path, resume=True, say=None)
 
 
-def test_other_features_are_another_run(featured: Pairs, world: Pairs, tmp_path: Path) -> None:
+@pytest.mark.parametrize("standardise", [True, False])
+def test_other_features_are_another_run(featured: Pairs, tmp_path: Path, standardise: bool) -> None:
     few = featured.take(range(32))
-    train(build(few), few, out=tmp_path, config=TrainConfig(epochs=1), say=None)
+    train(build(few, standardise=standardise), few, out=tmp_path, config=TrainConfig(epochs=1), say=None)
 
     class Louder:
         def get(self, items: object) -> Features:
@@ -179,8 +180,9 @@ def test_other_features_are_another_run(featured: Pairs, world: Pairs, tmp_path:
             return featured.features.sizes()  # type: ignore[union-attr]
 
     other = Pairs(few.items, features=Louder(), name="louder")
-    with pytest.raises(CheckpointError, match="other data or with other settings"):
-        train(build(other), other, out=tmp_path, config=TrainConfig(epochs=1), resume=True, say=None)
+    model = build(other, standardise=standardise)
+    with pytest.raises(CheckpointError, match="other settings: features; give the same"):
+        train(model, other, out=tmp_path, config=TrainConfig(epochs=1), resume=True, say=None)
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def sine_positions(valid: Tensor, width: int, *, mode: Mode = "paper") -> Tensor
     """Sine code of each position (n, f, width), positions scaled to (0, 2 pi] over the text.
 
     "paper" scales by the true length, "released" by the padded length, so there a code depends on its batch
-    (authors' code of DivE; seed of its second padding dependence).
+    (authors' code of DivE: the second way its padding counts).
     """
     place = valid.cumsum(dim=1).float() if mode == "paper" else torch.ones_like(valid).cumsum(dim=1).float()
     return _sine_code(place, width)

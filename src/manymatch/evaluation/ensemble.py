@@ -28,8 +28,12 @@ class Joined:
         return type(self)([part[rows] for part in self.parts])
 
     def layout(self) -> dict[str, int]:
-        """Sizes that decide how large a tile may be: those of the largest member."""
-        return max((part.layout() for part in self.parts), key=lambda sizes: math.prod(sizes.values()))
+        """Sizes that decide how large a tile may be: those of the member with most vectors an item."""
+
+        def vectors(sizes: dict[str, int]) -> int:
+            return math.prod(size for letter, size in sizes.items() if letter != "d")
+
+        return max((part.layout() for part in self.parts), key=vectors)
 
     def first_not_finite(self) -> int | None:
         """Row of the first item some model gave a NaN or an infinity."""

@@ -56,6 +56,7 @@ def evaluate(
     check_ties(ties)
     names = choose(protocol, pairs)
     pairs, notes = _usable(members, pairs, progress)
+    notes += _unlike(members)
     truths = {name: PROTOCOLS[name].truth(pairs) for name in names}
     encoded = [_encode(model, pairs, batch_size, progress) for model in members]
     i2t, t2i = _ranked(members, encoded, pairs, _union(list(truths.values())), progress)
@@ -148,6 +149,14 @@ def _union(truths: Sequence[Matches]) -> Matches:
     images = np.concatenate([truth.images for truth in truths])
     captions = np.concatenate([truth.captions for truth in truths])
     return Matches.of(images, captions, truths[0].shape)
+
+
+def _unlike(members: Sequence[Model]) -> list[str]:
+    """A note where the members' similarities differ: a mean of cosines and log-odds is one of log-odds."""
+    found = dict.fromkeys(type(model.similarity).__name__ for model in members)
+    if len(found) < 2:
+        return []
+    return [f"the mean of {' and '.join(found)} scores: where their scales differ, the larger one decides the order"]
 
 
 def _left_out(name: str, i2t: Ranks, t2i: Ranks) -> list[str]:

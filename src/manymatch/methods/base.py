@@ -87,7 +87,7 @@ class Method:
         temperature: of InfoNCE at the start; learned.
         mode: "paper", or "released" where the authors' code departs from it.
         preset: the named set of values this method started from. `method(name, preset=...)` fills them in; the field
-            alone changes nothing.
+            itself chooses the recipe.
     """
 
     name: ClassVar[str] = ""

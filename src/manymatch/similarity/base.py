@@ -89,6 +89,10 @@ class Probabilistic(Similarity):
         """Scores -> match probabilities in [0, 1]."""
         return torch.sigmoid(scores)
 
+    def scalars(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Scale and shift on that device: a model on a GPU hands out its embeddings on the CPU."""
+        return self.scale.to(device), self.shift.to(device)
+
     def distance_proxy(self, points: Tensor, sizes: Tensor, role: Role) -> Tensor:
         """Proxy (n, p + 1) of scores that order by `-a |u_q - u_g|^2` and a number of the gallery item's own.
 
@@ -99,4 +103,5 @@ class Probabilistic(Similarity):
         if role == "gallery":
             return torch.cat([points, -sizes[:, None]], dim=-1)
         # The scale may have learned to be negative: then what is far matches.
-        return self.scale * torch.cat([2 * points, torch.ones_like(sizes)[:, None]], dim=-1)
+        scale, _ = self.scalars(points.device)
+        return scale * torch.cat([2 * points, torch.ones_like(sizes)[:, None]], dim=-1)

@@ -35,9 +35,10 @@ class ElementProbability(Probabilistic):
     def forward(self, queries: Sets, gallery: Sets) -> Tensor:
         """(q, k, d), (g, l, d) -> log-odds (q, g)."""
         self.expect(queries, gallery)
-        return mean_log_odds(self.scale * element_cosines(queries, gallery) + self.shift, dim=(0, 2))
+        scale, shift = self.scalars(queries.elements.device)
+        return mean_log_odds(scale * element_cosines(queries, gallery) + shift, dim=(0, 2))
 
     def proxy(self, embedding: Sets, role: Role) -> Tensor:
         """Mean of the elements (n, d), the query's times a: orders exactly as a -> 0, so candidates are inexact."""
         mean = embedding.elements.mean(dim=1)
-        return self.scale * mean if role == "query" else mean
+        return self.scalars(mean.device)[0] * mean if role == "query" else mean

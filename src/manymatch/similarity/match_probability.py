@@ -60,7 +60,9 @@ class MatchProbability(Probabilistic):
 
     def forward(self, queries: Gaussians, gallery: Gaussians) -> Tensor:
         """(q, d), (g, d) -> log-odds (q, g)."""
-        return self.shift - self.scale * self.distance(queries, gallery)
+        distance = self.distance(queries, gallery)
+        scale, shift = self.scalars(distance.device)
+        return shift - scale * distance
 
     def proxy(self, embedding: Gaussians, role: Role) -> Tensor:
         """`a [2 u, 1]` of a query against `[u, -|u|^2 - addition]`: -a d up to a number of the query's own, exact."""

@@ -35,12 +35,13 @@ class SampledMatchProbability(Probabilistic):
         """(q, j, d), (g, l, d) -> log-odds (q, g)."""
         self.expect(queries, gallery)
         left, right = queries.vectors, gallery.vectors
+        scale, shift = self.scalars(left.device)
         sizes = left.square().sum(dim=-1).T, right.square().sum(dim=-1).T
 
         def score(rows: slice, columns: slice) -> Tensor:
             lengths = sizes[0][:, rows, None, None] + sizes[1][:, columns]
             squared = lengths.sub(element_products(left[rows], right[columns]), alpha=2).clamp(min=0)
-            return mean_log_odds(2 * (self.shift - self.scale * (squared + _SOFTENING).sqrt()), dim=(0, 2))
+            return mean_log_odds(2 * (shift - scale * (squared + _SOFTENING).sqrt()), dim=(0, 2))
 
         return in_blocks(score, (len(queries), len(gallery)), left.shape[1] * right.shape[1])
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..data.pairs import Pairs
 from ..errors import CheckpointError
 from ..methods import Model
@@ -15,6 +17,9 @@ from ..methods import Model
 __all__ = ["expect_same", "fingerprint_of", "identity_of"]
 
 _FREE = ("save_minutes", "device", "precision", "note")
+
+_LOOKED_AT = 8
+"""Images whose features are told apart by their numbers."""
 
 _LONG, _DIGEST = 60, 64
 """Characters of JSON up to which a value is kept as it is, and those of a SHA-256."""
@@ -48,17 +53,24 @@ def identity_of(
         "precision": precision,
         "training pairs": fingerprint_of(pairs)["sha256"],
         "validation pairs": None if validate is None else fingerprint_of(validate)["sha256"],
-        "features": _digest_of_features(model),
+        "features": _digest_of_features(model, pairs),
     }
     return {key: _short(value) for key, value in told.items()}
 
 
-def _digest_of_features(model: Model) -> str:
-    digest = hashlib.sha256()
+def _digest_of_features(model: Model, pairs: Pairs) -> str:
+    digest, known = hashlib.sha256(), False
     for name, buffer in model.images.named_buffers():
         # Means and spreads of the training features: another feature file gives others.
         if name.startswith(("fragment_scale.", "pooled_scale.")):
             digest.update(buffer.detach().cpu().numpy().tobytes())
+            known = True
+    if not known and model.image_input == "features":
+        # A tower that takes features as they are keeps nothing of them: those of a few images stand for all.
+        rows = [n for n, item in enumerate(pairs.items) if item.captions]
+        features = pairs.images.take(rows[:: max(1, len(rows) // _LOOKED_AT)]).read_features()
+        for values in (features.vectors, features.pooled):
+            digest.update(b"" if values is None else np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()
 
 

@@ -29,7 +29,7 @@ class Stepper:
         plan: the recipe over steps.
         seed: with the step's number, of everything random in it.
         precision: of the towers, "float32" or "bfloat16".
-        tell: told when a stage begins, where there are several.
+        tell: told when a stage begins, where there are several or it freezes something.
     """
 
     def __init__(self, model: Model, plan: Plan, *, seed: int, precision: str, tell: Callable[[str], None]) -> None:
@@ -64,7 +64,7 @@ class Stepper:
             if stage.restart and step == stretch.first:
                 self.optimiser.state.clear()
                 self.plateau.restart()
-            if len(self.plan.stretches) > 1:
+            if len(self.plan.stretches) > 1 or stage.frozen:
                 self.tell(stage_line(self.plan, stretch, frozen))
         self.freezer.settle(stage)
 

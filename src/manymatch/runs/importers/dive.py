@@ -65,7 +65,7 @@ def _sizes(checkpoint: OfficialCheckpoint, state: State, words: Vocabulary) -> S
         images = ImageInput(_BACKBONES.get(backbone, backbone), size=option("crop_size"))
     texts = _texts(checkpoint, state, words)
     large = texts.tower == "bert" and images.tower.startswith("resnext")
-    # Heads are no option of theirs: 4 in the code, 8 by hand where ResNeXt and BERT were trained (its issue 4).
+    # Heads are no option of theirs: 4 in the code, 8 by hand where ResNeXt and BERT were trained (the authors' answer).
     heads = 8 if large else 4
     settings = {
         "preset": "resnext_bert"

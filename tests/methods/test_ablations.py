@@ -248,6 +248,28 @@ def test_msrm_with_a_label_free_incidence(few: Pairs) -> None:
     assert not torch.equal(labelled.incidences(d2, none), labelled.incidences(d2, every))
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"compare": "match"},
+        {"compare": "mean"},
+        {"base": "match", "samples": 3},
+        {"refined": "places"},
+        {"refined": "match"},
+        {"incidence": "top", "nearest": 2},
+        {"bound": "softplus"},
+        {"orientation": "candidates"},
+        {"shared": True},
+    ],
+    ids=str,
+)
+def test_msrms_alternatives_learn_and_search(settings: dict[str, Any], few: Pairs) -> None:
+    model = built("msrm", few, **settings)
+    assert {"distribution", "hyperedge"} <= set(learned(model, few))
+    scores = model.similarity(model.encode_texts(few.captions[:3]), model.encode_images(few.images[:4]))
+    assert scores.shape == (3, 4) and bool(torch.isfinite(scores).all())
+
+
 @pytest.mark.parametrize("layers", [1, 2, 3])
 def test_msrm_with_so_many_convolutions(layers: int, few: Pairs) -> None:
     model = built("msrm", few, layers=layers)

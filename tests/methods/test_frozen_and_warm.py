@@ -118,3 +118,13 @@ def test_marks_are_dropped_as_words_where_the_authors_do(featured: Pairs) -> Non
     published = mm.method("vse_infty", preset="published", **SMALL).build(few).texts
     assert published.drop.fixed == [] and published.drop.p == 0.2  # type: ignore[union-attr]
     assert mm.method("vse_infty", mode="released", **SMALL).build(few).texts.drop.fixed  # type: ignore[union-attr]
+
+
+def test_a_part_that_never_learns_and_knows_nothing_is_said(world: Pairs, tmp_path: Path) -> None:
+    lines: list[str] = []
+    small = {"dim": 8, "word_dim": 4, "batch": 8, "least_count": 1}
+    few = world.take(range(16))
+    model = mm.method("pvse", preset="published", **small).build(few, image_tower="cnn")
+    train(model, few, validate=few, out=tmp_path / "run", config=TrainConfig(epochs=1), say=lines.append)
+    assert any("texts.words. is frozen in the whole run and begins from random weights" in line for line in lines)
+    assert not any("images.backbone." in line and "random" in line for line in lines), "the small CNN has no backbone"

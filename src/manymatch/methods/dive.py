@@ -51,6 +51,7 @@ _COCO: dict[str, Any] = {
     "pooling": "published",
     "use_pooled": False,
     "standardise": False,
+    "least_count": 4,
 }
 
 

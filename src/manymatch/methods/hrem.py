@@ -33,6 +33,7 @@ _FLICKR: Mapping[str, Any] = {
     "projector": "vse_infty",
     "region_norm": "batch",
     "standardise": False,
+    "least_count": 4,
     "use_pooled": False,
     "sampling": "neighbours",
     "batch": 128,

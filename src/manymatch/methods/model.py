@@ -53,6 +53,7 @@ class Model(nn.Module):
         similarity: scores (q, g), the one that trains, evaluates, indexes and searches.
         objective_terms, relation: training only; not needed, nor stored with what is needed, to search.
         notes: what training recorded, written into the run.
+        from_random: whether each tower ("images.", "texts.") began from random weights, for a model made by `fresh`.
     """
 
     def __init__(self, method: Method, image_input: ImageInput, text_input: TextInput) -> None:
@@ -64,6 +65,7 @@ class Model(nn.Module):
         self.objective_terms: Objective = Objective({}) if method.fitted else method.objective_terms()
         self.relation: Relation | None = None if method.fitted else method.relation()
         self.notes: dict[str, Any] = {}
+        self.from_random: dict[str, bool] = {}
         self._stored: dict[str, Any] | None = None
 
     @classmethod
@@ -72,8 +74,9 @@ class Model(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = cls(method, *method.inputs(pairs, image_tower, text_tower))
-            model.images.begin(split_tower(image_tower)[1])
-            model.texts.begin(split_tower(text_tower)[1])
+            for start, tower, source in (("images.", model.images, image_tower), ("texts.", model.texts, text_tower)):
+                tower.begin(split_tower(source)[1])
+                model.from_random[start] = split_tower(source)[1] is None
         model.images.fit_input(pairs.images)
         return model
 

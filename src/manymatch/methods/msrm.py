@@ -9,13 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Literal
 
-from ..embeddings import Embedding, Encoded, Points
+import torch
+
+from ..draws import draw
+from ..embeddings import Embedding, Encoded, Points, Samples
 from ..encoders import GaussianHead, Head
-from ..losses import Rescored, ScoreLoss, SemanticDistribution, Term
+from ..losses import MatchNLL, Rescored, ScoreLoss, SemanticDistribution, Term
 from ..relations import Hypergraph, Relation
-from ..similarity import Cosine, Mahalanobis, Similarity
+from ..similarity import Cosine, Mahalanobis, MatchProbability, SampledMatchProbability, Similarity
 from .base import Ranges
 from .pcme import PCMETowers
 from .recipe import Recipe
@@ -27,6 +31,13 @@ def _means(encoded: Encoded) -> Embedding:
     return Points(encoded.tensor("mean"))
 
 
+def _samples(encoded: Encoded, count: int) -> Embedding:
+    mean, log_variance = encoded.tensor("mean"), encoded.tensor("log_variance")
+    shape = (len(mean), count, mean.shape[1])
+    noise = draw("gaussian noise", lambda: torch.randn(shape, device=mean.device))
+    return Samples(mean[:, None] + (log_variance / 2).exp()[:, None] * noise)
+
+
 @dataclass(frozen=True, kw_only=True)
 class MSRM(PCMETowers):
     """Every item is a diagonal Gaussian; a query's Gaussian is compared with the candidates' means.
@@ -35,13 +46,21 @@ class MSRM(PCMETowers):
     with variances of at least 1 their noise outweighs means of unit length by far.
 
     Attributes:
+        compare: what searches, "mahalanobis", "match" (PCME++'s match probability in closed form) or "mean" (cosine).
+        base: the loss on pairs, "cosine" of the means by `objective`, or "match", PCME's loss on `samples` draws.
+        samples: draws an item for it.
         covariance: "identity" takes every variance for 1 (Euclidean distance).
         bound: how the variance is bounded, "relu6" to 1 .. e^6 or "softplus" to above 0.01.
         distribution_weight: of the semantic distribution loss.
         distribution_temperature: tau, which sharpens the softmax of that loss.
         orientation: what its softmax runs over, the queries of each candidate ("queries") or the "candidates".
         hyperedge_weight: of the loss on refined candidates; 0 leaves the hypergraph out.
-        incidence: "matches" (1 for a match), "free" of labels, or "top" (free, nearest only).
+        incidence: "matches" (1 for a match), "free" of labels, or "top" (free, the `nearest` of each query only).
+        nearest: candidates of a query under "top".
+        refined: what is asked of refined candidates: cosines to the "queries" classify them, a layer with a class for
+            each of `places` in the batch does (HIST), or they stand for the candidates in a "match" loss.
+        refined_temperature: of those cosines.
+        places: most queries of a batch under "places".
         layers: convolutions over the hypergraph, one after the other.
         graph_hidden: width between two of them.
         sharpness: alpha of the incidence `exp(-alpha d^2)`.
@@ -60,11 +79,16 @@ class MSRM(PCMETowers):
         "graph_hidden": (1, math.inf),
         "sharpness": (1e-3, 1e3),
         "graph_rate": (1e-3, 1e3),
+        **dict.fromkeys(("samples", "nearest", "places"), (1, math.inf)),
+        "refined_temperature": (1e-3, 1e3),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "published": {**PCMETowers.published, "objective": "triplet", "all_until": 0.0}
     }
 
+    compare: Literal["mahalanobis", "match", "mean"] = "mahalanobis"
+    base: Literal["cosine", "match"] = "cosine"
+    samples: int = 7
     covariance: Literal["diagonal", "identity"] = "diagonal"
     bound: Literal["relu6", "softplus"] = "relu6"
     distribution_weight: float = 1.0
@@ -72,6 +96,10 @@ class MSRM(PCMETowers):
     orientation: Literal["queries", "candidates"] = "queries"
     hyperedge_weight: float = 1.0
     incidence: Literal["matches", "free", "top"] = "matches"
+    nearest: int = 10
+    refined: Literal["queries", "places", "match"] = "queries"
+    refined_temperature: float = 0.05
+    places: int = 256
     layers: int = 2
     graph_hidden: int = 512
     sharpness: float = 2.0
@@ -82,16 +110,22 @@ class MSRM(PCMETowers):
         return GaussianHead(inputs, self.dim, spread=self.spread, bound=self.bound)
 
     def similarity(self) -> Similarity:
-        return Mahalanobis(self.covariance)
+        if self.compare == "match":
+            return MatchProbability()
+        return Mahalanobis(self.covariance) if self.compare == "mahalanobis" else Cosine()
 
     def terms(self) -> dict[str, tuple[float, Term]]:
         ((name, (_, base)),) = super().terms().items()
         assert isinstance(base, ScoreLoss)
-        distribution = SemanticDistribution(self.distribution_temperature, over=self.orientation)
-        return {
-            name: (1.0, Rescored(Cosine(), base, view=_means)),
-            "distribution": (self.distribution_weight, distribution),
-        }
+        main = Rescored(Cosine(), base, view=_means)
+        if self.base == "match":
+            view = partial(_samples, count=self.samples)
+            name, main = "match", Rescored(SampledMatchProbability(), MatchNLL(reduction="mean"), view=view)
+        distribution: Term = SemanticDistribution(self.distribution_temperature, over=self.orientation)
+        if self.compare != "mahalanobis":
+            assert isinstance(distribution, ScoreLoss)
+            distribution = Rescored(Mahalanobis(self.covariance), distribution)
+        return {name: (1.0, main), "distribution": (self.distribution_weight, distribution)}
 
     def relation(self) -> Relation | None:
         if not self.hyperedge_weight:
@@ -102,6 +136,13 @@ class MSRM(PCMETowers):
             layers=self.layers,
             alpha=self.sharpness,
             incidence=self.incidence,
+            top=self.nearest,
+            use=self.refined,
+            temperature=self.refined_temperature,
+            places=self.places,
+            match=Rescored(MatchProbability(), MatchNLL(reduction="mean")) if self.refined == "match" else None,
+            # Above 0.01 alone, variances would leave exp(-alpha d^2) nothing but zeros.
+            distance="mean" if self.bound == "softplus" else "sum",
             covariance=self.covariance,
             shared=self.shared,
             weight=self.hyperedge_weight,

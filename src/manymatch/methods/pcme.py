@@ -38,6 +38,7 @@ class PCMETowers(Method):
         "pooling": "published",
         "use_pooled": False,
         "standardise": False,
+        "least_count": 4,
         "sampling": "pairs",
         "batch": 128,
     }

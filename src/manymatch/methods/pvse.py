@@ -50,6 +50,7 @@ class PVSE(Method):
             "word_drop": 0.0,
             "pooling": "published",
             "standardise": False,
+            "least_count": 4,
             "use_pooled": False,
             "sampling": "pairs",
             "batch": 256,
@@ -69,7 +70,9 @@ class PVSE(Method):
     train_words: bool = True
 
     def head(self, inputs: int, side: Literal["image", "text"]) -> Head:
-        return PIEHead(inputs, self.dim, elements=self.elements)
+        # On small data the residual, a sigmoid around a half, drowns a young global vector when entries of it drop out.
+        dropout = self.dropout if self.pooling == "published" else 0.0
+        return PIEHead(inputs, self.dim, elements=self.elements, dropout=dropout)
 
     def similarity(self) -> Similarity:
         return Mil()

@@ -41,6 +41,7 @@ _PUBLISHED: dict[str, Any] = {
     "projector": "vse_infty",
     "region_norm": "batch",
     "standardise": False,
+    "least_count": 4,
     "use_pooled": False,
     "sampling": "pairs",
     "batch": 128,

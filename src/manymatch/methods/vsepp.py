@@ -36,6 +36,7 @@ _PUBLISHED: dict[str, Any] = {
     "word_drop": 0.0,
     "pooling": "published",
     "standardise": False,
+    "least_count": 4,
     "sampling": "pairs",
     "batch": 128,
     "objective": "triplet",

@@ -180,6 +180,11 @@ class Hypergraph(Relation):
             HypergraphNetwork(dim, outputs, hidden=hidden, layers=layers) for _ in range(1 if shared else 2)
         )
 
+    def advance(self, step: int, steps: int) -> None:
+        super().advance(step, steps)
+        if self.match is not None:
+            self.match.advance(step, steps)
+
     def forward(self, images: Encoded, texts: Encoded, matches: Tensor) -> Related:
         """Raises DataError for embeddings that are no Gaussians, or a batch with fewer than two of either."""
         pictures, captions = _gaussians(images, "images"), _gaussians(texts, "texts")

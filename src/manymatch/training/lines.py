@@ -30,6 +30,13 @@ def announcement(model: Model, pairs: Pairs, plan: Plan, where: str) -> Iterator
     )
     if recipe.note:
         yield f"note: {recipe.note}"
+    for start in sorted(set.intersection(*(set(stage.frozen) for stage in recipe.all_stages))):
+        there = any(name.startswith(start) for name, _ in model.named_parameters())
+        if there and any(random and start.startswith(tower) for tower, random in model.from_random.items()):
+            yield (
+                f"note: {start} is frozen in the whole run and begins from random weights; "
+                "give its file (--image-tower NAME:FILE, --text-tower NAME:FILE) or let it train"
+            )
 
 
 def stage_line(plan: Plan, stretch: Stretch, frozen: int) -> str:

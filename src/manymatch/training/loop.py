@@ -56,7 +56,7 @@ class Run:
         self.plan = Plan(recipe, self.sampler.steps(pairs))
         self.stepper = Stepper(model, self.plan, seed=config.seed, precision=self.precision, tell=tell)
         self.best: dict[str, Any] = {}
-        self.sums: dict[str, float] = {}
+        self.sums: dict[str, tuple[float, int]] = {}
         self.seconds = 0.0
         settings = {**asdict(recipe), "seed": config.seed}
         self.facts["identity"] = identity_of(model, pairs, validate, settings, self.precision)
@@ -73,7 +73,9 @@ class Run:
             with interruptible() as stop, progress(self.model, self.plan, start, shown=self.bar) as bar:
                 for step, batch in feed:
                     terms = self.stepper(step, batch)
-                    self.sums = {k: self.sums.get(k, 0.0) + v for k, v in terms.items()}
+                    for name, value in terms.items():
+                        total, steps = self.sums.get(name, (0.0, 0))
+                        self.sums[name] = (total + value, steps + 1)
                     bar.set_postfix({k: f"{v:.3f}" for k, v in terms.items()}, refresh=False)
                     bar.update()
                     self._after(step + 1, stop.is_set())
@@ -94,7 +96,8 @@ class Run:
 
     def _epoch_end(self, done: int) -> None:
         epoch = done // self.plan.epoch_steps
-        terms = {name: total / self.plan.epoch_steps for name, total in self.sums.items()}
+        # A relation may begin in the middle of an epoch: its terms have fewer steps than the others.
+        terms = {name: total / steps for name, (total, steps) in self.sums.items()}
         self.sums = {}
         self.stepper.swap()
         try:
@@ -160,7 +163,8 @@ class Run:
         facts = read_facts(path)
         expect_same(self.out, facts.get("identity"), self.facts["identity"])
         self.stepper.read(path, facts)
-        self.best, self.sums, self.seconds = facts["best"], facts["sums"], float(facts["seconds"])
+        self.best, self.seconds = facts["best"], float(facts["seconds"])
+        self.sums = {name: (total, steps) for name, (total, steps) in facts["sums"].items()}
         trim_rows(self.out / "metrics.jsonl", int(facts["step"]))
         self.tell(f"resuming at step {facts['step']} of {self.plan.steps}")
         return int(facts["step"])

@@ -9,11 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from manymatch.data.features import Features
 from manymatch.data.pairs import Item, Pairs
 
 torch.set_num_threads(1)
+# A test says what is true, not how fast: on a busy machine any example may be slow.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 class GridFeatures:

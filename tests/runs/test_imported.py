@@ -20,7 +20,7 @@ import manymatch as mm
 from manymatch.cli import app, main
 from manymatch.data.features import Features, Pixels
 from manymatch.encoders.resnet import IMAGENET_MEAN, IMAGENET_STD
-from manymatch.errors import CheckpointError, DataError
+from manymatch.errors import CheckpointError, DataError, UnknownName
 from manymatch.runs.folder import save_search, save_training
 from manymatch.runs.importers import importer, systems
 from manymatch.runs.official_files import read_official, read_vocabulary
@@ -75,13 +75,10 @@ def test_a_run_has_their_weights_options_and_words(theirs: Theirs, tmp_path: Pat
 
 
 def test_as_json(theirs: Theirs, tmp_path: Path) -> None:
-    arguments = ["--vocabulary", theirs.vocabulary, "--out", tmp_path / "run", "--option", "margin=0.4", "--json"]
+    arguments = ["--vocabulary", theirs.vocabulary, "--out", tmp_path / "run", "--option", "finetune=false", "--json"]
     told = json.loads(call("import-checkpoint", "vsepp", theirs.checkpoint, *arguments))
-    assert (
-        told["settings"]["margin"] == 0.4
-        and told["given"] == {"margin": 0.4}
-        and told["settings"]["mode"] == "released"
-    )
+    assert told["settings"]["margin"] == 0.3 and told["settings"]["mode"] == "released"
+    assert told["given"] == {"finetune": False}
     assert told["words"] == len(WORDS) and told["fingerprint"] == mm.load(tmp_path / "run").fingerprint()
 
 
@@ -300,3 +297,29 @@ def test_the_page_makes_files_of_the_layout_of_scan(tmp_path: Path, monkeypatch:
         pairs = mm.Pairs.read("test.jsonl", features="test.npy")
         np.testing.assert_array_equal(pairs.images.read_features().vectors, features)
         assert pairs.items[1].captions == tuple(f"caption {n}" for n in range(5, 10))
+
+
+def test_options_print_as_pythons_and_typos_are_refused(theirs: Theirs, tmp_path: Path) -> None:
+    from manymatch.cli.import_checkpoint import _options
+
+    read = _options(["legacy=False", "a=true", "b=None", "c=3", "d=word"])
+    assert read == {"legacy": False, "a": True, "b": None, "c": 3, "d": "word"}
+    out, words = tmp_path / "run", theirs.vocabulary
+    with pytest.raises(UnknownName, match="did you mean 'finetune'"):
+        mm.import_checkpoint("vsepp", theirs.checkpoint, out, words, options={"finetun": True})
+    with pytest.raises(CheckpointError, match=r"says margin=0\.3, --option says 0\.5; leave it out"):
+        mm.import_checkpoint("vsepp", theirs.checkpoint, out, words, options={"margin": 0.5})
+    assert not out.exists()
+
+
+def test_another_system_with_the_same_weights_and_weights_that_diverged(theirs: Theirs, tmp_path: Path) -> None:
+    whole = torch.load(theirs.checkpoint, weights_only=False)
+    whole["opt"].cross_attn = "i2t"
+    torch.save(whole, tmp_path / "scan.pth")
+    with pytest.raises(CheckpointError, match="has cross_attn='i2t', that is another system and not imported"):
+        mm.import_checkpoint("vsepp", tmp_path / "scan.pth", tmp_path / "run", theirs.vocabulary)
+    del whole["opt"].cross_attn
+    whole["model"][0]["fc.bias"][3] = float("nan")
+    torch.save(whole, tmp_path / "nan.pth")
+    with pytest.raises(CheckpointError, match=r"weight 'img_enc\.fc\.bias' holds NaN"):
+        mm.import_checkpoint("vsepp", tmp_path / "nan.pth", tmp_path / "run", theirs.vocabulary)

@@ -73,6 +73,9 @@ def import_checkpoint(
     typer.echo(json.dumps(made) if as_json else _text(model, made))
 
 
+_PYTHON = {"True": "true", "False": "false", "None": "null", "yes": "true", "no": "false"}
+
+
 def _options(texts: Sequence[str] | None) -> dict[str, Any]:
     """`["legacy=true"]` as `{"legacy": True}`: JSON where it is some, else text. Raises DataError."""
     out: dict[str, Any] = {}
@@ -81,7 +84,8 @@ def _options(texts: Sequence[str] | None) -> dict[str, Any]:
         if not (name and equals):
             raise DataError(f"--option {text!r}: expected NAME=VALUE, such as legacy=true")
         try:
-            out[name] = json.loads(value)
+            # The authors' options print as Python's: True, False, None.
+            out[name] = json.loads(_PYTHON.get(value, value))
         except ValueError:
             out[name] = value
     return out

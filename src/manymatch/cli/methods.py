@@ -109,6 +109,8 @@ def _remarks(recipes: Mapping[str, Recipe]) -> Iterator[str]:
     for preset, recipe in recipes.items():
         rates = ", ".join(f"{part} x {factor:.3g}" for part, factor in recipe.groups.items())
         parts = [f"rates {rates}"] if rates else []
+        if recipe.schedule == "step":
+            parts.append(f"rate x {recipe.step_factor:g} after epochs {', '.join(map(str, recipe.milestones))}")
         for number, stage in enumerate(recipe.stages, 1):
             frozen = f", {' and '.join(stage.frozen)} frozen" if stage.frozen else ""
             ramp = ", the loss ramps up" if stage.loss_ramp else ""

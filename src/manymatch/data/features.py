@@ -24,7 +24,7 @@ class Features:
         pooled: (n, p) float, one vector of the whole item; None when there are only fragments.
     """
 
-    vectors: Array | None
+    vectors: Array | None = None
     lengths: Array | None = None
     pooled: Array | None = None
 

@@ -97,7 +97,12 @@ _NAMES: Names = {
 
 def open_parts(file: IO[bytes], where: str) -> Parts:
     """The parts of an open file that is not empty. Raises CheckpointError."""
-    return _ZipParts(file, where) if zipfile.is_zipfile(file) else _OldParts(file, where)
+    try:
+        zipped = zipfile.is_zipfile(file)
+    except zipfile.BadZipFile as error:
+        # Some damage to its last bytes raises here, instead of saying no.
+        raise CheckpointError(f"{where} is damaged: the zip cannot be read ({error})") from None
+    return _ZipParts(file, where) if zipped else _OldParts(file, where)
 
 
 class Parts:

@@ -111,6 +111,11 @@ class Recipe:
         if self.stages and sum(stage.epochs for stage in self.stages) != self.epochs:
             shares = " + ".join(str(stage.epochs) for stage in self.stages)
             raise DataError(f"recipe.epochs: found {self.epochs}, expected the sum of its stages, {shares}")
+        if self.schedule == "step" and not self.milestones:
+            raise DataError(
+                "recipe: schedule 'step' without milestones would never step; take a preset that has some, "
+                "or schedule=cosine"
+            )
         if self.average and self.average_from is not None:
             raise DataError(
                 f"recipe: average {self.average:g} and average_from {self.average_from:g} are two ways to average; "

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError, DataError
+from ..errors import CheckpointError, DataError, UnknownName
 from ..methods import Model
 from .folder import load, save_search, save_training
 from .importers import importer
@@ -38,7 +38,7 @@ def import_checkpoint(
         criterion: the state of their criterion where that is a file of its own (HREM's graph). Only training on needs
             it; without it the graph starts from fresh weights, which `notes` says.
         options: options of the training script that the file does not hold, by the authors' names; those of published
-            files that are weights alone (PVSE: `{"legacy": True}`). They count before what the file says.
+            files that are weights alone (PVSE: `{"legacy": True}`).
 
     Returns:
         The model, as `load(out)` gives it. `notes["imported"]` says of what it was made. It can be trained on, with its
@@ -53,10 +53,18 @@ def import_checkpoint(
     if (out / "run.json").is_file():
         raise CheckpointError(f"import: {str(out)!r} holds a run already; choose another --out")
     checkpoint = read_official(file)
+    for name, value in (options or {}).items():
+        if checkpoint.options.get(name, value) != value:
+            raise CheckpointError(
+                f"import: {str(file)!r} says {name}={checkpoint.options[name]!r}, --option says {value!r}; leave it out"
+            )
     checkpoint = replace(checkpoint, options={**checkpoint.options, **(options or {})})
     words = None if vocabulary is None else read_vocabulary(vocabulary)
     further = None if criterion is None else read_official(criterion)
     model = using.build(checkpoint, words, further)
+    for name in options or {}:
+        if name not in checkpoint.asked:
+            raise UnknownName(f"option of {system}", name, sorted(checkpoint.asked))
     model.notes["imported"] = {**_facts(system, checkpoint, model, criterion), "given": dict(options or {})}
     try:
         out.mkdir(parents=True, exist_ok=True)

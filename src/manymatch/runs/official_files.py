@@ -9,7 +9,7 @@ vocabulary is a pickled object or dict with `word2idx`, the same as JSON, a plai
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,14 @@ class OfficialCheckpoint:
             Segments "module" that data-parallel training puts into names are gone.
         extra: everything else but the optimiser: epoch, best score, the criterion's state, word numbers.
         path: the file, for messages.
+        asked: names of the options that were asked for so far.
     """
 
     options: Mapping[str, Any]
     parts: tuple[State, ...]
     extra: Mapping[str, Any]
     path: str
+    asked: set[str] = field(default_factory=set, compare=False)
 
     def state(self, *prefixes: str) -> State:
         """The whole model as one dict.
@@ -65,6 +67,7 @@ class OfficialCheckpoint:
 
     def option(self, name: str, default: Any = None) -> Any:
         """An option by name; `default` when the script was not given it. Raises CheckpointError without a default."""
+        self.asked.add(name)
         if name not in self.options and default is None:
             raise CheckpointError(
                 f"checkpoint: {self.path!r} has no option {name!r} (it has {len(self.options)}); "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..errors import DataError
 from ..methods import Recipe, Stage
 
 __all__ = ["Freezer", "make_optimiser", "rate_factor"]
@@ -30,6 +31,11 @@ def make_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         if parameter.requires_grad:
             decay = 0.0 if any(part in name for part in recipe.no_decay) else recipe.weight_decay
             groups.setdefault((rate_factor(recipe, name), decay), []).append(parameter)
+    if not groups:
+        raise DataError(
+            "training: no parameter of the model trains; a loaded run is for searching, to train it on call "
+            "model.requires_grad_() first"
+        )
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[recipe.optimiser]
     return kind(
         [

@@ -52,7 +52,8 @@ class Importer:
         left_out: starts of their names that a model does not need (copies of shared weights, counters).
         sizes: (checkpoint, its state, vocabulary) -> Sizes. Refuses, by CheckpointError, options we do not have; a
             KeyError of the state says that it is another system's.
-        expected: options that must be as given where the checkpoint has them; others would be another system.
+        expected: options that must be as given where the checkpoint has them; None: that must not be there. Others
+            would be another system.
         prefixes: put before the names of each part, for checkpoints that hold a list of encoders.
         mask: their script appends `<mask>` to the vocabulary after reading it.
         criterion: as `names`, for the weights of their criterion: an entry `criterion` of the checkpoint (PCME), or a
@@ -96,6 +97,9 @@ class Importer:
         """
         state = checkpoint.state(*self.prefixes)
         self._check(checkpoint)
+        for name, value in state.items():
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                raise CheckpointError(f"checkpoint: {checkpoint.path!r}, weight {name!r} holds NaN or an infinity")
         words = (vocabulary or self._own_words(checkpoint)).vocabulary(mask=self.mask)
         try:
             sizes = self.sizes(checkpoint, state, words)
@@ -115,11 +119,11 @@ class Importer:
 
     def _check(self, checkpoint: OfficialCheckpoint) -> None:
         for name, wanted in (self.expected or {}).items():
+            checkpoint.asked.add(name)
             found = checkpoint.options.get(name, wanted)
             if found != wanted:
-                raise CheckpointError(
-                    f"checkpoint: {checkpoint.path!r} was trained with {name}={found!r}, only {wanted!r} is imported"
-                )
+                only = f"only {name}={wanted!r} is" if wanted is not None else "that is another system and not"
+                raise CheckpointError(f"checkpoint: {checkpoint.path!r} has {name}={found!r}, {only} imported")
 
     def _own_words(self, checkpoint: OfficialCheckpoint) -> OfficialVocabulary:
         if "word2idx" not in checkpoint.extra:

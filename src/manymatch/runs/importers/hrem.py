@@ -78,8 +78,6 @@ def _sizes(checkpoint: OfficialCheckpoint, state: State, words: Vocabulary) -> S
         "relevance": option("mask_weight"),
         "cross_consistency": bool(option("cross_loss")),
         "regularisation": option("reg_loss_weight"),
-        # They count steps, however long the run is.
-        "graph_start": 1.0,
         "graph_start_steps": option("warmup"),
         **_objective(checkpoint),
     }

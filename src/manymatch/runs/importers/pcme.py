@@ -75,7 +75,8 @@ def _sizes(checkpoint: OfficialCheckpoint, state: State, words: Vocabulary) -> S
         "shift": criterion["init_shift"],
     }
     images = ImageInput(parts["model"]["cnn_type"], size=loader["crop_size"])
-    return Sizes(settings, images, word_input(checkpoint, words, rows))
+    note = _note(parts["model"].get("eval_method"))
+    return Sizes(settings, images, word_input(checkpoint, words, rows), note)
 
 
 def _part(checkpoint: OfficialCheckpoint, name: str) -> Mapping[str, Any]:
@@ -93,6 +94,12 @@ def _part(checkpoint: OfficialCheckpoint, name: str) -> Mapping[str, Any]:
 def _adapt(name: str, value: Tensor) -> Tensor:
     """Their scalars are vectors of one number."""
     return value.reshape(()) if name.startswith("similarity.") else value
+
+
+def _note(searched_by: object) -> str:
+    if searched_by in (None, "matching_prob"):
+        return ""
+    return f"their evaluation sorts by {searched_by!r}; this run sorts by the match probability it was trained with"
 
 
 IMPORTER = Importer(

@@ -84,6 +84,7 @@ IMPORTER = _VSEpp(
     "vsepp",
     _NAMES,
     _sizes,
-    expected={"no_imgnorm": False, "num_layers": 1},
+    # Their descendants SCAN and SGRAF keep the names of the weights and add options.
+    expected={"no_imgnorm": False, "num_layers": 1, "bi_gru": False, "cross_attn": None, "module_name": None},
     prefixes=("img_enc.", "txt_enc."),
 )

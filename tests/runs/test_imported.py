@@ -316,7 +316,7 @@ def test_another_system_with_the_same_weights_and_weights_that_diverged(theirs: 
     whole = torch.load(theirs.checkpoint, weights_only=False)
     whole["opt"].cross_attn = "i2t"
     torch.save(whole, tmp_path / "scan.pth")
-    with pytest.raises(CheckpointError, match="has cross_attn='i2t', that is another system and not imported"):
+    with pytest.raises(CheckpointError, match="trained with cross_attn='i2t', so it is another system's"):
         mm.import_checkpoint("vsepp", tmp_path / "scan.pth", tmp_path / "run", theirs.vocabulary)
     del whole["opt"].cross_attn
     whole["model"][0]["fc.bias"][3] = float("nan")

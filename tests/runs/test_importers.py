@@ -33,7 +33,7 @@ def test_the_longest_start_counts_and_unknown_names_are_refused() -> None:
 
 def test_options_of_another_variant_are_refused() -> None:
     checkpoint = OfficialCheckpoint({"arch": "pvse"}, ({"a": torch.ones(1)},), {}, "c.pth")
-    with pytest.raises(CheckpointError, match="has arch='pvse', only arch='slot' is imported"):
+    with pytest.raises(CheckpointError, match="trained with arch='pvse', only 'slot' is imported"):
         importer("dive").build(checkpoint, OfficialVocabulary(("<pad>", "<start>", "<end>", "<unk>")))
     empty = OfficialCheckpoint({}, ({"a": torch.ones(1)},), {}, "c.pth")
     with pytest.raises(CheckpointError, match=r"no weight 'img_enc[.]fc[.]weight'; expected a checkpoint of dive"):

@@ -122,8 +122,8 @@ class Importer:
             checkpoint.asked.add(name)
             found = checkpoint.options.get(name, wanted)
             if found != wanted:
-                only = f"only {name}={wanted!r} is" if wanted is not None else "that is another system and not"
-                raise CheckpointError(f"checkpoint: {checkpoint.path!r} has {name}={found!r}, {only} imported")
+                only = f"only {wanted!r} is imported" if wanted is not None else "so it is another system's"
+                raise CheckpointError(f"checkpoint: {checkpoint.path!r} was trained with {name}={found!r}, {only}")
 
     def _own_words(self, checkpoint: OfficialCheckpoint) -> OfficialVocabulary:
         if "word2idx" not in checkpoint.extra:

@@ -16,6 +16,7 @@ import manymatch
 SOURCE = Path(manymatch.__file__).parent
 ROOMS = [
     "errors",
+    "choices",
     "draws",
     "embeddings",
     "data",

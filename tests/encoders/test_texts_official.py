@@ -12,11 +12,10 @@ import pytest
 import torch
 
 from manymatch.data.official_text import read_vocabulary
-from manymatch.encoders import BertTower, BiGRUTower, Head, PointHead, TextInput, TextTower
+from manymatch.encoders import BertTower, BiGRUTower, ContextPool, Head, PointHead, TextInput, TextTower
 from manymatch.encoders.gaussians import SampleHead
 from manymatch.encoders.gpo import GPO
 from manymatch.encoders.pie import PIEHead
-from manymatch.encoders.pooling import pool_of
 
 pytestmark = pytest.mark.slow
 
@@ -129,6 +128,6 @@ def test_vse_infty_bert(reference: Path) -> None:
 
 def test_hrem_bert(reference: Path) -> None:
     case = reference / "parity" / "hrem_region_bert"
-    tower = BertTower(pieces(case), PointHead(), dim=64, pooling=pool_of("context", 64))
+    tower = BertTower(pieces(case), PointHead(), dim=64, pooling=ContextPool(64))
     out, expected = encoded(case, tower, {**BERT, **CONTEXT}, UNUSED)
     close(out.embedding.vectors, expected["cap_embs"])

@@ -6,14 +6,14 @@ from .boxes import BoxHead
 from .context import ContextPool, FragmentContext
 from .gaussians import GaussianHead, SampleHead, TokenGaussianHead
 from .gpo import GPO
-from .heads import Mode, PointHead, SetHead, SlotAttention
+from .heads import PointHead, SetHead, SlotAttention
 from .images import ImageInput, feature_blocks, look_at, split_tower
 from .linear import BagOfWords, LinearFeatures
 from .necks import MeanNeck, Neck, ProjectorNeck, RegionProjector
 from .noise import key_of_floats, key_of_ids, keyed_normal
 from .pie import LocalAttention, PIEHead, PIENet
 from .pixels import BackboneTower, PixelTower, SmallCNN
-from .pooling import LastPool, MaxMeanPool, MaxPool, MeanPool, TopMeanPool, max_mean_pool, max_pool, mean_pool, pool_of
+from .pooling import LastPool, MaxMeanPool, MaxPool, MeanPool, TopMeanPool, max_mean_pool, max_pool, mean_pool
 from .regions import FeatureTower
 from .resnet import RESNETS, ResNet
 from .standardise import Standardise
@@ -42,7 +42,6 @@ __all__ = [
     "MaxPool",
     "MeanNeck",
     "MeanPool",
-    "Mode",
     "Neck",
     "PIEHead",
     "PIENet",
@@ -69,7 +68,6 @@ __all__ = [
     "max_mean_pool",
     "max_pool",
     "mean_pool",
-    "pool_of",
     "read_at",
     "split_tower",
 ]

@@ -9,21 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..choices import Mode, check_mode
 from ..embeddings import Encoded, Fragments, Points, Sets
 from ..errors import DataError, UnknownName
 from .base import Head, Locals
 
-__all__ = ["Mode", "PointHead", "SetHead", "SlotAttention", "check_mode", "grid_positions", "sine_positions"]
+__all__ = ["PointHead", "SetHead", "SlotAttention", "grid_positions", "sine_positions"]
 
-Mode = Literal["paper", "released"]
 Positions = Literal["none", "sequence", "grid"]
 Over = Literal["slots", "inputs"]
-
-
-def check_mode(mode: str) -> None:
-    """Raises UnknownName unless it is a `Mode`."""
-    if mode not in get_args(Mode):
-        raise UnknownName("mode", mode, get_args(Mode))
 
 
 class PointHead(Head):

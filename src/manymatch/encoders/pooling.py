@@ -7,10 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from ..errors import DataError, UnknownName
+from ..choices import Mode, check_mode
+from ..errors import DataError
 from .base import Pool
-from .gpo import GPO
-from .heads import Mode, check_mode
 
 __all__ = [
     "LastPool",
@@ -21,7 +20,6 @@ __all__ = [
     "max_mean_pool",
     "max_pool",
     "mean_pool",
-    "pool_of",
 ]
 
 
@@ -97,35 +95,3 @@ class TopMeanPool(Pool):
         top = vectors.masked_fill(~valid[..., None], -math.inf).topk(most, dim=1).values
         taken = torch.arange(most, device=valid.device) < count[:, None]
         return top.masked_fill(~taken[..., None], 0.0).sum(dim=1) / count[:, None]
-
-
-_PLAIN: dict[str, type[Pool]] = {
-    "max": MaxPool,
-    "mean": MeanPool,
-    "max_mean": MaxMeanPool,
-    "last": LastPool,
-    "gpo": GPO,
-}
-
-
-def pool_of(name: str, dim: int, *, mode: Mode = "paper") -> Pool:
-    """A pool by name, at its published numbers.
-
-    Args:
-        name: "max", "mean", "max_mean", "top2", "last", "gpo" or "context".
-        dim: width d of what is pooled; only "context" has weights that depend on it.
-        mode: of "top2", alone and inside "context".
-
-    Raises:
-        UnknownName: another name, or mode.
-        DataError: "context" cannot split that width over its heads.
-    """
-    from .context import ContextPool
-
-    if name == "top2":
-        return TopMeanPool(2, mode=mode)
-    if name == "context":
-        return ContextPool(dim, initial=TopMeanPool(2, mode=mode))
-    if name not in _PLAIN:
-        raise UnknownName("pooling", name, (*_PLAIN, "top2", "context"))
-    return _PLAIN[name]()

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..choices import check_choice
 from ..errors import DataError
-from .choices import Positives, Siblings, check_choice
+from .choices import Positives, Siblings
 
 __all__ = ["Anchors", "Pairing", "diagonal"]
 

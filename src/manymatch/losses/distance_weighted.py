@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from ..choices import Mode, check_mode
 from ..draws import draw
-from ..encoders.heads import Mode, check_mode
 from ..errors import DataError
 from .base import ScoreLoss, Scores, require_positives
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..choices import check_choice
 from ..embeddings import Encoded
 from .base import Regulariser
-from .choices import check_choice
 
 __all__ = ["Diversity"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..choices import Mode, check_choice, check_mode
 from ..embeddings import Encoded, Gaussians
-from ..encoders.heads import Mode, check_mode
 from .base import Regulariser
-from .choices import Reduction, check_choice
+from .choices import Reduction
 
 __all__ = ["KLPrior"]
 

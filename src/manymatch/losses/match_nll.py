@@ -5,9 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
+from ..choices import check_choice
 from .anchors import diagonal
 from .base import ScoreLoss, Scores, require_positives
-from .choices import Positives, Reduction, check_choice
+from .choices import Positives, Reduction
 
 __all__ = ["MatchNLL"]
 

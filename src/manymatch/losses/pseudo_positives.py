@@ -7,7 +7,7 @@ import math
 from torch import Tensor
 from torch.nn import functional
 
-from ..encoders.heads import Mode, check_mode
+from ..choices import Mode, check_mode
 from ..errors import DataError
 from .base import ScoreLoss, Scores, require_positives
 

@@ -7,9 +7,9 @@ from typing import Literal
 
 from torch import Tensor
 
+from ..choices import check_choice
 from ..errors import DataError
 from .base import ScoreLoss, Scores, require_positives
-from .choices import check_choice
 
 __all__ = ["SemanticDistribution"]
 

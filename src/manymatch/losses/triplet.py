@@ -6,10 +6,11 @@ from typing import Literal
 
 from torch import Tensor
 
+from ..choices import check_choice
 from ..errors import DataError
 from .anchors import Anchors, Pairing
 from .base import ScoreLoss, Scores, require_positives
-from .choices import Positives, Reduction, Siblings, check_choice
+from .choices import Positives, Reduction, Siblings
 
 __all__ = ["Negatives", "Triplet"]
 

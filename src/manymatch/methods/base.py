@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
+from ..choices import Mode
 from ..data.batches import ImagesWithCaptions, Sampler, ShuffledPairs
 from ..data.neighbours import NeighbourBatches
 from ..data.pairs import Pairs
@@ -25,7 +26,6 @@ from ..encoders import (
     ImageTower,
     MaxMeanPool,
     MaxPool,
-    Mode,
     Neck,
     PixelTower,
     Pool,
@@ -69,8 +69,7 @@ class Method:
         projector: form of the region projector: its inner layers read the projected region ("dive") or the raw one
             ("vse_infty"); "linear" has none (VSE-infinity on grids).
         region_norm: "layer" or "batch" (published) inside the region projector.
-        pooling: global vector, "max_mean" of projected regions and GRU states, or "published" (maximum of the regions,
-            mean of the GRU's two final states).
+        pooling: global vector, "max_mean" of projected regions and of GRU states, or as "published".
         use_pooled: read the pooled image vector where the data have one.
         standardise: bring precomputed features to one scale by the training split; the published systems take them raw.
         longest_side: pictures are scaled to at most this many pixels.
@@ -141,13 +140,14 @@ class Method:
     preset: str = ""
 
     def __post_init__(self) -> None:
+        owner, hints = self.name or type(self).__name__, hints_of(type(self))
         for spec in fields(self):
-            check_value(self.name or type(self).__name__, spec.name, getattr(self, spec.name), hints_of(type(self)))
+            check_value(owner, spec.name, getattr(self, spec.name), hints)
         objectives = dict.fromkeys(("auto", "infonce", *self.further_objectives, self.published_objective))
         if self.objective not in objectives:
-            raise DataError(f"{self.name}.objective: found {self.objective!r}, expected one of {_listed(objectives)}")
+            raise DataError(f"{owner}.objective: found {self.objective!r}, expected one of {_listed(objectives)}")
         for cls in type(self).__mro__:
-            check_ranges(self.name or type(self).__name__, self, vars(cls).get("ranges", {}))
+            check_ranges(owner, self, vars(cls).get("ranges", {}))
         if self.preset and self.preset not in self.presets:
             raise UnknownName(f"preset of {self.name}", self.preset, self.presets)
 

@@ -15,30 +15,15 @@ from ..data.batches import Sampler
 from ..encoders import ContextPool, Head, PointHead, Pool, TopMeanPool
 from ..losses import DistanceWeighted, Term, Triplet
 from ..losses.choices import Siblings
-from ..relations import Relation
-from ..relations.association import AssociationGraph
+from ..relations import AssociationGraph, Relation
 from ..similarity import Cosine, Similarity
 from .base import Method, Ranges
 from .recipe import PLAIN, Recipe
+from .vse_infty import REGIONS
 
 __all__ = ["HREM"]
 
-_FLICKR: Mapping[str, Any] = {
-    "dim": 1024,
-    "hidden": 512,
-    "dropout": 0.0,
-    "feature_dropout": 0.0,
-    "region_drop": 0.2,
-    "word_drop": 0.2,
-    "projector": "vse_infty",
-    "region_norm": "batch",
-    "standardise": False,
-    "least_count": 4,
-    "use_pooled": False,
-    "sampling": "neighbours",
-    "batch": 128,
-    "objective": "distance_weighted",
-}
+_FLICKR: Mapping[str, Any] = {**REGIONS, "sampling": "neighbours", "batch": 128, "objective": "distance_weighted"}
 
 
 @dataclass(frozen=True, kw_only=True)

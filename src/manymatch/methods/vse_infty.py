@@ -28,21 +28,25 @@ from ..similarity import Cosine, Similarity
 from .base import Method, Ranges
 from .recipe import PLAIN, Recipe, Stage
 
-__all__ = ["VSEInfinity"]
+__all__ = ["REGIONS", "VSEInfinity"]
 
-_PUBLISHED: dict[str, Any] = {
+REGIONS: Mapping[str, Any] = {
     "dim": 1024,
     "hidden": 512,
     "dropout": 0.0,
     "feature_dropout": 0.0,
     "region_drop": 0.2,
     "word_drop": 0.2,
-    "drop_marks": True,
     "projector": "vse_infty",
     "region_norm": "batch",
     "standardise": False,
     "least_count": 4,
     "use_pooled": False,
+}
+"""How its region script reads features; HREM's is built on it."""
+_PUBLISHED: Mapping[str, Any] = {
+    **REGIONS,
+    "drop_marks": True,
     "sampling": "pairs",
     "batch": 128,
     "objective": "triplet",

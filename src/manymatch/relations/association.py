@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..choices import Mode, check_mode
 from ..embeddings import Encoded, Points
-from ..encoders.heads import Mode, check_mode
 from ..errors import DataError, UnknownName
 from .base import Related, Relation
 from .fragment_scores import fragment_scores

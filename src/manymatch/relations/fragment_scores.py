@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..choices import Mode, check_mode
 from ..embeddings import Fragments
-from ..encoders.heads import Mode, check_mode
 from ..errors import DataError
 
 __all__ = ["FragmentScores", "fragment_scores"]

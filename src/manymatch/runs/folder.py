@@ -20,10 +20,10 @@ from safetensors.torch import load_file, save_file
 
 from .. import __version__
 from ..data.writing import whole_file, write_json
-from ..errors import CheckpointError
+from ..errors import CheckpointError, DataError
 from ..methods import Model
 
-__all__ = ["FORMAT", "load", "read_run", "save_search", "save_tensors", "save_training"]
+__all__ = ["FORMAT", "load", "make_folder", "read_run", "save_search", "save_tensors", "save_training"]
 
 FORMAT = 1
 _TRAINING = "training/weights.safetensors"
@@ -34,6 +34,16 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
     with whole_file(path) as temporary:
         flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         save_file(flat, temporary, metadata=dict(metadata or {}))
+
+
+def make_folder(out: Path, what: str) -> None:
+    """Make a run folder. Raises DataError, beginning with `what`, where it cannot be one."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"{what}: {str(out)!r} cannot be a run folder ({error.strerror}); choose another --out"
+        ) from None
 
 
 def save_search(model: Model, folder: str | Path, extra: Mapping[str, Any] | None = None) -> None:

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError, DataError, UnknownName
+from ..errors import CheckpointError, UnknownName
 from ..methods import Model
-from .folder import load, save_search, save_training
+from .folder import load, make_folder, save_search, save_training
 from .importers import importer
 from .official_files import OfficialCheckpoint, read_official, read_vocabulary
 
@@ -66,12 +66,7 @@ def import_checkpoint(
         if name not in checkpoint.asked:
             raise UnknownName(f"option of {system}", name, sorted(checkpoint.asked))
     model.notes["imported"] = {**_facts(system, checkpoint, model, criterion), "given": dict(options or {})}
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"import: {str(out)!r} cannot be a run folder ({error.strerror}); choose another --out"
-        ) from None
+    make_folder(out, "import")
     save_training(model, out)
     save_search(model, out, {"finished": True})
     # Large weights need not be held a third time.

@@ -7,13 +7,13 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ..choices import check_choice
 from ..embeddings import Gaussians
-from ..errors import UnknownName
 from .base import Role, Similarity
 
 __all__ = ["Mahalanobis"]
 
-_COVARIANCES = ("diagonal", "identity")
+Covariance = Literal["diagonal", "identity"]
 
 
 class Mahalanobis(Similarity):
@@ -33,10 +33,9 @@ class Mahalanobis(Similarity):
     symmetric: ClassVar[bool] = False
     proxy_is_exact: ClassVar[bool] = True
 
-    def __init__(self, covariance: Literal["diagonal", "identity"] = "diagonal") -> None:
+    def __init__(self, covariance: Covariance = "diagonal") -> None:
         super().__init__()
-        if covariance not in _COVARIANCES:
-            raise UnknownName("covariance of mahalanobis", covariance, _COVARIANCES)
+        check_choice("covariance of mahalanobis", covariance, Covariance)
         self.covariance = covariance
 
     def settings(self) -> dict[str, Any]:

@@ -7,14 +7,14 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ..choices import check_choice
 from ..embeddings import Gaussians
-from ..errors import UnknownName
 from .base import Probabilistic, Role
 from .pairwise import squared_distances
 
 __all__ = ["MatchProbability"]
 
-_MEASURES = ("csd", "wasserstein")
+Measure = Literal["csd", "wasserstein"]
 
 
 class MatchProbability(Probabilistic):
@@ -36,10 +36,9 @@ class MatchProbability(Probabilistic):
     kinds: ClassVar[tuple[str, ...]] = ("gaussians",)
     proxy_is_exact: ClassVar[bool] = True
 
-    def __init__(self, scale: float = 5.0, shift: float = 5.0, measure: Literal["csd", "wasserstein"] = "csd") -> None:
+    def __init__(self, scale: float = 5.0, shift: float = 5.0, measure: Measure = "csd") -> None:
         super().__init__(scale, shift)
-        if measure not in _MEASURES:
-            raise UnknownName("measure of match_probability", measure, _MEASURES)
+        check_choice("measure of match_probability", measure, Measure)
         self.measure = measure
 
     def settings(self) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from typing import Any
 
 from ..data.check import readable
 from ..data.pairs import Pairs
-from ..errors import CheckpointError, DataError
+from ..errors import CheckpointError
 from ..methods import Model
-from ..runs import load, read_run, save_search
+from ..runs import load, make_folder, read_run, save_search
 from .config import TrainConfig
 from .diary import append_row, measure
 from .identity import expect_same, fingerprint_of, identity_of
@@ -65,12 +65,7 @@ def train(
     if model.image_input == "pixels":
         pairs = _readable(pairs, tell)
         validate = None if validate is None else _readable(validate, tell)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"train: {str(out)!r} cannot be a run folder ({error.strerror}); choose another --out"
-        ) from None
+    make_folder(out, "train")
     _warn_of_unknown_words(model, pairs, tell)
     facts = {"data": fingerprint_of(pairs), "config": asdict(config)}
     if model.method.fitted:

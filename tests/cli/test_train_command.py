@@ -30,7 +30,12 @@ def call(*arguments: object) -> str:
 
 def test_from_captions_to_hits(data: Path, tmp_path: Path) -> None:
     run, index = tmp_path / "run", tmp_path / "x"
-    assert "next: manymatch evaluate" in call("train", "dive", data, "--out", run, *SMALL)
+    pictures = data.with_name("images.tar")
+    told = call("train", "dive", data, "--images", pictures, "--out", run, *SMALL)
+    assert f"next: manymatch evaluate {run} --data {data} --images {pictures}\n" in told
+    assert f"manymatch index {data} --images {pictures} --model {run} --out X\n" in told
+    with pytest.raises(DataError, match="is a run folder; choose another --out"):
+        call("index", data, "--model", run, "--out", run)
     assert "objective infonce" in call("evaluate", run, "--data", data)
     both = call("evaluate", run, run, "--data", data)
     assert both.count("run: dive") == 2
@@ -55,7 +60,9 @@ def test_captions_nobody_can_read_are_said(data: Path, tmp_path: Path) -> None:
     for n, row in enumerate(rows[:30]):
         row["captions"] = [f"unicorn{n}x{m}" for m in range(5)]
     unread = tmp_path / "captions.jsonl"
+    rows[30]["captions"] = ["a red circle " * 9] * 5
     unread.write_text("".join(json.dumps(row) + "\n" for row in rows))
     few = [*SMALL[:-1], "least_count=2"]
     told = call("train", "vsepp", unread, "--images", data.with_name("images.tar"), "--out", tmp_path / "run", *few)
     assert "of the training captions hold no word of the vocabulary" in told
+    assert "2% of the training captions are longer than the 24 words that vsepp's text tower reads" in told

@@ -29,22 +29,33 @@ SMALL = {
 }
 
 
+def small(name: str) -> dict[str, float]:
+    """The numbers of a small model, without those that do nothing for the method."""
+    return {field: value for field, value in SMALL.items() if field not in method_class(name).fixed}
+
+
 @pytest.fixture(scope="module")
 def trained(featured: Pairs, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Model, Path]]:
-    """Each method trained once, on features, to remember 60 pictures."""
+    """Each method trained for a moment, on the features of 60 pictures."""
     out = {}
     few = featured.take(range(60))
     for name in methods():
         folder = tmp_path_factory.mktemp(name) / "run"
-        model = mm.method(name, **SMALL).build(few)
-        config = TrainConfig(epochs=25, lr=5e-3, precision="float32")
-        out[name] = train(model, few, validate=few, out=folder, config=config, say=None), folder
+        model = mm.method(name, **small(name)).build(few)
+        config = TrainConfig(epochs=2, lr=5e-3, precision="float32")
+        out[name] = train(model, few, out=folder, config=config, say=None), folder
     return out
 
 
+@pytest.mark.slow
 @EACH
-def test_it_learns_a_small_world(name: str, trained: dict[str, tuple[Model, Path]], featured: Pairs) -> None:
-    report = mm.evaluate(trained[name][0], featured.take(range(60)), protocol="own")
+def test_it_learns_a_small_world(name: str, featured: Pairs, tmp_path: Path) -> None:
+    few = featured.take(range(60))
+    config = TrainConfig(epochs=25, lr=5e-3, precision="float32")
+    model = train(
+        mm.method(name, **small(name)).build(few), few, validate=few, out=tmp_path / "run", config=config, say=None
+    )
+    report = mm.evaluate(model, few, protocol="own")
     # Many toy captions are vague and fit several pictures, so 600 is out of reach; chance is about 55.
     assert report.value("RSUM", "both") > 200
 
@@ -112,8 +123,27 @@ def test_search_is_what_was_evaluated(
 
 
 @EACH
+def test_what_does_nothing_is_refused_and_not_listed(name: str, featured: Pairs) -> None:
+    cls, row = method_class(name), next(row for row in mm.methods_table() if row["name"] == name)
+    assert not set(cls.fixed) & set(row["fields"])
+    others = {"mode": "released", "objective": "triplet", "dropout": 0.5}
+    for field in set(cls.fixed) & set(others):
+        with pytest.raises(DataError, match=f"{name}.{field}: found .*{cls.fixed[field]}; leave it out"):
+            mm.method(name, **{field: others[field]})
+    # A run that was written with such a value is still read.
+    about = mm.method(name, **small(name)).build(featured.take(range(12))).describe()
+    about["fields"] |= {field: others[field] for field in set(cls.fixed) & set(others)}
+    assert Model.from_description(about).name == name
+
+
+def test_methods_without_a_released_code_or_a_trained_part() -> None:
+    assert {"mode"} == set(method_class("msrm").fixed) == set(method_class("p2rm").fixed)
+    assert {"dim", "least_count"}.isdisjoint(method_class("cca").fixed) and "dropout" in method_class("cca").fixed
+
+
+@EACH
 def test_same_seed_same_weights(name: str, featured: Pairs) -> None:
-    method = mm.method(name, **SMALL)
+    method = mm.method(name, **small(name))
     one, two, other = (method.build(featured, seed=s).state_dict() for s in (0, 0, 1))
     assert all(torch.equal(one[k], two[k]) for k in one)
     assert any(not torch.equal(one[k], other[k]) for k in one)

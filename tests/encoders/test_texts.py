@@ -179,7 +179,10 @@ def test_begin_fills_the_word_table(tmp_path: Path) -> None:
     tower.begin(None)
     assert torch.equal(tower.words.weight, before)
     (tmp_path / "vectors.txt").write_text("b 1 2 3 4 5 6\nzzz 9 9 9 9 9 9\n")
-    tower.begin(str(tmp_path / "vectors.txt"))
+    said = tower.begin(str(tmp_path / "vectors.txt"))
+    assert (
+        said == f"1 of {len(WORDS.words)} words begin from {tmp_path / 'vectors.txt'}, the others from random vectors"
+    )
     number = WORDS.number("b")
     assert number is not None and tower.words.weight[number].tolist() == [1, 2, 3, 4, 5, 6]
     assert not torch.equal(tower.words.weight[3], before[3]) and tower.words.weight.requires_grad

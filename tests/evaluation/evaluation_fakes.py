@@ -40,6 +40,7 @@ class FakeModel:
         self.name, self.image_input = name, reads
         self.summary = f"{name}: made up"
         self.seen: dict[str, int] = {}
+        self.notes: dict[str, object] = {}
 
     def encode_images(self, images: Sequence[object], *, batch_size: int = 256, progress=None) -> Embedding:
         return self._encode("images", len(images), batch_size, progress)

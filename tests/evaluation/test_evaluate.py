@@ -41,6 +41,14 @@ def test_a_perfect_model():
     assert report.made[0] in str(report)
 
 
+def test_pairs_that_trained_it_or_chose_its_epoch_are_said():
+    pairs, model = made_pairs([2, 1, 3]), perfect(made_pairs([2, 1, 3]))
+    model.notes = {"seen": {"training": made_pairs([2, 1]).digest, "validation": pairs.digest}}
+    assert evaluate(model, pairs).notes == ("fake had its epoch chosen on these very pairs: no test of it",)
+    model.notes = {"seen": {"training": pairs.digest}}
+    assert evaluate(model, pairs, run="r").notes == ("r was trained on these very pairs: no test of it",)
+
+
 def test_a_model_that_says_nothing_is_at_chance():
     pairs = made_pairs([5] * 30)
     same = FakeModel(Points(torch.full((30, 37), 0.3)), Points(torch.full((150, 37), 0.7)), Cosine())

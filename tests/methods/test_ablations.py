@@ -197,6 +197,15 @@ def test_dives_ablations(fields: dict[str, str], similarity: type, head: str, fe
         assert not torch.allclose(shares.sum(dim=3 if head == "slots" else 2), torch.ones(()), atol=1e-2)
 
 
+def test_a_residual_drops_nothing_out_unless_published(few: Pairs) -> None:
+    for name in ("dive", "pvse"):
+        more = {"set_head": "pie"} if name == "dive" else {}
+        for pooling, rate in (("max_mean", 0.0), ("published", 0.3)):
+            model = mm.method(name, **{**SMALL, **more, "dropout": 0.3, "pooling": pooling}).build(few)
+            assert isinstance(model.images.head, PIEHead)
+            assert model.images.head.net.dropout.p == rate
+
+
 @pytest.mark.parametrize(("field", "term"), [("mmd_weight", "mmd"), ("diversity_weight", "diversity")])
 def test_dive_without_a_regulariser(field: str, term: str, few: Pairs) -> None:
     assert set(learned(built("dive", few, **{field: 0.0}), few)) == {"triplet", "mmd", "diversity", "loss"} - {term}

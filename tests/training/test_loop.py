@@ -73,7 +73,10 @@ train(model, pairs, validate=pairs, out={out!r}, config=TrainConfig(epochs={epoc
 """
 
 
-def start(out: Path, epochs: int = 12) -> subprocess.Popen[str]:
+EPOCHS = 12
+
+
+def start(out: Path, epochs: int = EPOCHS) -> subprocess.Popen[str]:
     code = CHILD.format(tests=str(Path(__file__).parents[1]), small=SMALL, out=str(out), epochs=epochs)
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert child.stdout is not None and child.stdout.readline() == "ready\n"
@@ -87,22 +90,18 @@ def wait_for(path: Path, child: subprocess.Popen[str]) -> None:
     assert path.is_file(), child.communicate()
 
 
-def test_kill_9_then_resume_equals_an_uninterrupted_run(tmp_path: Path) -> None:
-    kills = 0
-    for n in range(2):
-        child = start(tmp_path / "killed")
-        wait_for(tmp_path / "killed" / "training" / "state.safetensors", child)
-        time.sleep(0.15 * n)
-        child.kill()
-        kills += child.wait() == -signal.SIGKILL
-        child.communicate()
-        if (tmp_path / "killed" / "run.json").is_file():
-            mm.load(tmp_path / "killed")
-    assert kills, "at least one kill must have met a running training"
+def test_kill_9_then_resume_equals_an_uninterrupted_run(featured: Pairs, tmp_path: Path) -> None:
+    child = start(tmp_path / "killed")
+    wait_for(tmp_path / "killed" / "training" / "state.safetensors", child)
+    child.kill()
+    assert child.wait() == -signal.SIGKILL, "the kill must have met a running training"
+    child.communicate()
+    if (tmp_path / "killed" / "run.json").is_file():
+        mm.load(tmp_path / "killed")
+    few = featured.take(range(64))
     for name in ("killed", "whole"):
-        child = start(tmp_path / name)
-        _, told = child.communicate(timeout=120)
-        assert child.returncode == 0, told
+        config = TrainConfig(epochs=EPOCHS, save_minutes=0.0)
+        train(build(few), few, validate=few, out=tmp_path / name, config=config, resume=name == "killed", say=None)
     killed, whole = weights(tmp_path / "killed"), weights(tmp_path / "whole")
     assert all(torch.equal(killed[k], whole[k]) for k in whole)
 
@@ -222,6 +221,20 @@ def test_resume_without_a_run_starts_one_and_says_so(featured: Pairs, tmp_path: 
     train(build(few), few, out=tmp_path / "new", config=TrainConfig(epochs=1), resume=True, say=told.append)
     assert any("nothing to resume" in line for line in told)
     assert any("dive: " in line and "objective infonce" in line for line in told)
+
+
+def test_the_last_epoch_is_kept_where_asked(featured: Pairs, tmp_path: Path) -> None:
+    few = featured.take(range(64))
+    # A rate that grows beyond sense: later epochs are worse.
+    for keep in ("best", "last"):
+        config = TrainConfig(epochs=4, lr=0.5, schedule="constant", average=0.0, clip=0.0, keep=keep)  # type: ignore[arg-type]
+        train(build(few), few, validate=few, out=tmp_path / keep, config=config, say=None)
+    rsum = [json.loads(row)["RSUM"] for row in (tmp_path / "last" / "metrics.jsonl").read_text().splitlines()]
+    assert max(rsum) > rsum[-1]
+    kept = {keep: mm.load(tmp_path / keep).notes for keep in ("best", "last")}
+    assert kept["last"]["best"]["epoch"] == 4 and kept["best"]["best"]["epoch"] == 1 + rsum.index(max(rsum))
+    assert kept["best"]["seen"] == {"training": few.digest, "validation": few.digest}
+    assert kept["last"]["seen"] == {"training": few.digest}, "no epoch was chosen"
 
 
 def test_the_best_epoch_is_kept(featured: Pairs, tmp_path: Path) -> None:

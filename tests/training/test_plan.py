@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from manymatch.errors import DataError
 from manymatch.methods import Recipe, Stage, method
-from manymatch.training import TrainConfig
+from manymatch.training import TrainConfig, split_settings
 from manymatch.training.plan import Plan, Plateau
 
 PCME = Recipe(
@@ -54,6 +54,21 @@ def test_stages_that_do_not_restart_share_one_schedule() -> None:
     plan = Plan(VSE_INFTY, epoch_steps=10)
     assert [plan.rate(step) for step in (0, 15, 149, 150, 249)] == pytest.approx([1, 1, 1, 0.1, 0.1])
     assert [plan.loss_weight(step) for step in (0, 9, 10, 15, 19, 20)] == pytest.approx([1, 1, 0, 0.5, 0.9, 1])
+
+
+def test_stages_that_few_epochs_leave_out_are_said() -> None:
+    assert VSE_INFTY.lasting(1).note == "1 epochs leave out the last 2 of 3 stages"
+    assert VSE_INFTY.lasting(3).note == ""
+    both = method("vse_infty", preset="published")
+    assert TrainConfig(epochs=1).recipe(both).note.startswith(both.recipe().note)
+
+
+def test_a_user_may_name_the_steps() -> None:
+    _, given = split_settings("vsepp", {"schedule": "step", "milestones": "3, 5", "step_factor": "0.5"})
+    plan = Plan(TrainConfig(**given).recipe(method("vsepp")), epoch_steps=10)
+    assert [plan.rate(step) for step in (29, 30, 49, 50)] == [1.0, 0.5, 0.5, 0.25]
+    with pytest.raises(DataError, match=r"milestones: found .*, expected a whole number, or several with commas"):
+        split_settings("vsepp", {"milestones": "3,x"})
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=5), st.integers(1, 120))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from ..data.files import Progress
     from ..data.pairs import Pairs
 
-__all__ = ["Data", "FeaturesOption", "Field", "Images", "Pooled", "Truth", "bar", "field_names", "read"]
+__all__ = ["Data", "FeaturesOption", "Field", "Images", "Pooled", "Truth", "again", "bar", "field_names", "read"]
 
 Data = Annotated[
     Path, typer.Argument(metavar="DATA", help="JSON Lines, one object an image: image, captions, and optional others.")
@@ -57,6 +58,18 @@ Truth = Annotated[
 ]
 
 _SHOWN = 10
+
+
+def again(
+    images: Path | None = None,
+    features: Path | None = None,
+    pooled: Path | None = None,
+    field: Sequence[str] | None = None,
+) -> str:
+    """These options as another command takes them, with a blank before each."""
+    given = [("--images", images), ("--features", features), ("--pooled", pooled)]
+    given += [("--field", text) for text in field or ()]  # type: ignore[misc]
+    return "".join(f" {option} {shlex.quote(str(value))}" for option, value in given if value is not None)
 
 
 def field_names(field: Sequence[str] | None) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ..errors import DataError
-from .options import Data, FeaturesOption, Field, Images, Pooled, read
+from .options import Data, FeaturesOption, Field, Images, Pooled, again, read
 
 __all__ = ["train"]
 
@@ -76,9 +77,9 @@ def train(
         typer.echo("DATA has no split 'val': the last weights are kept, none are chosen by validation", err=True)
     model = chosen.build(training, image_tower=image_tower, text_tower=text_tower, seed=config.seed)
     run(model, training, validate=validation, out=out, config=config, resume=resume)
-    typer.echo(
-        f"next: manymatch evaluate {out} --data {data} ...   or   manymatch index {data} --model {out} --out X ..."
-    )
+    run_folder, source, more = shlex.quote(str(out)), shlex.quote(str(data)), again(images, features, pooled, field)
+    typer.echo(f"next: manymatch evaluate {run_folder} --data {source}{more}")
+    typer.echo(f"or:   manymatch index {source}{more} --model {run_folder} --out X")
 
 
 def parse_settings(settings: Sequence[str] | None) -> dict[str, str]:

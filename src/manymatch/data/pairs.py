@@ -6,6 +6,8 @@ protocols, so that a folder, a tar, the toy world or a feature file all look the
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -241,6 +243,18 @@ class Pairs:
     def owner(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """(c,): the image row of each caption."""
         return np.repeat(np.arange(len(self.items)), [len(item.captions) for item in self.items]).astype(np.int64)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of ids and captions in their order, hex."""
+        digest = hashlib.sha256()
+        for item in self.items:
+            digest.update(json.dumps([item.id, *item.captions]).encode())
+        return digest.hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        """Name, counts and digest, as JSON."""
+        return {"name": self.name, "images": len(self), "captions": len(self.captions), "sha256": self.digest}
 
     def matches(self) -> Matches:
         """Own captions only: (i, c), what training sees."""

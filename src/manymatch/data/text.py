@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import count
 from typing import Any, Literal, TypeVar, get_args
@@ -203,6 +203,14 @@ class Vocabulary:
         for n, row in enumerate(rows):
             ids[n, : len(row)] = row
         return Tokens(ids, lengths)
+
+    @cached_property
+    def _uncut(self) -> Vocabulary:
+        return replace(self, tokenizer=replace(self.tokenizer, longest=0))
+
+    def cuts(self, text: str) -> bool:
+        """Whether the text has more words than are read."""
+        return 0 < self.tokenizer.longest < len(self._uncut._row(text))
 
     def knows(self, text: str) -> bool:
         """Whether any word of the text is in it."""

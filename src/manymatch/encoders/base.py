@@ -75,10 +75,11 @@ class ImageTower(nn.Module):
 
     reads: str
 
-    def begin(self, source: str | None) -> None:
-        """Start from weights in a file (`--image-tower NAME:FILE`), for towers that can."""
+    def begin(self, source: str | None) -> str:
+        """Start from weights in a file (`--image-tower NAME:FILE`), for towers that can; what a user should know."""
         if source is not None:
             raise DataError(f"image tower: {type(self).__name__} starts from no file, found {source!r}; leave it out")
+        return ""
 
     def fit_input(self, images: Images) -> None:
         """Statistics of the training images, for towers that keep some."""
@@ -103,10 +104,11 @@ class TextTower(nn.Module):
 
     vocabulary: Vocabulary
 
-    def begin(self, source: str | None) -> None:
-        """Start from a file (`--text-tower NAME:FILE`), for towers that can."""
+    def begin(self, source: str | None) -> str:
+        """Start from a file (`--text-tower NAME:FILE`), for towers that can; what a user should know."""
         if source is not None:
             raise DataError(f"text tower: {type(self).__name__} starts from no file, found {source!r}; leave it out")
+        return ""
 
     def tokens(self, texts: list[str]) -> Tokens:
         """Texts as this tower reads them."""

@@ -14,6 +14,7 @@ from ..data.text import Tokens
 from ..embeddings import Encoded
 from ..errors import DataError, UnknownName
 from .base import Head, Locals, Pool, TextTower, lengths_to_valid
+from .dropout import Dropout
 from .noise import key_of_ids
 from .text_input import TextInput
 from .word_drop import WordDrop
@@ -60,16 +61,16 @@ class BertTower(TextTower):
         self.bert = library.BertModel(config, add_pooling_layer=False)
         self.linear = nn.Linear(config.hidden_size, dim)
         self.pool = pooling if isinstance(pooling, Pool) else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
-    def begin(self, source: str | None) -> None:
+    def begin(self, source: str | None) -> str:
         """Start BERT from the weights in a folder (`--text-tower bert:FOLDER`).
 
         Raises:
             DataError: its model.safetensors cannot be read, or a weight of BERT is missing or of another shape.
         """
         if source is None:
-            return
+            return ""
         path = Path(source) / "model.safetensors"
         found = {_plain(name): value for name, value in _weights(path).items()}
         for name, mine in self.bert.state_dict().items():
@@ -81,6 +82,7 @@ class BertTower(TextTower):
                     "as config.json says"
                 )
             mine.copy_(found[name])
+        return ""
 
     def tokens(self, texts: list[str]) -> Tokens:
         return self.vocabulary.encode(texts)

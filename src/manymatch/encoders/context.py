@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from ..errors import DataError
 from .base import Pool
+from .dropout import Dropout
 from .pooling import TopMeanPool, mean_pool
 
 __all__ = ["ContextPool", "FragmentContext"]
@@ -40,7 +41,7 @@ class FragmentContext(nn.Module):
         self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
         self.attention_norm, self.last_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.wide, self.narrow = nn.Linear(dim, hidden or dim), nn.Linear(hidden or dim, dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         nn.init.xavier_uniform_(self.qkv.weight)
         nn.init.zeros_(self.qkv.bias)
         nn.init.zeros_(self.out.bias)

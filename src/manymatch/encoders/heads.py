@@ -13,6 +13,7 @@ from ..choices import Mode, check_mode
 from ..embeddings import Encoded, Fragments, Points, Sets
 from ..errors import DataError, UnknownName
 from .base import Head, Locals
+from .dropout import Dropout
 
 __all__ = ["PointHead", "SetHead", "SlotAttention", "grid_positions", "sine_positions"]
 
@@ -127,9 +128,9 @@ class SlotAttention(nn.Module):
         self.query = nn.Linear(dim, inner, bias=False)
         self.key = nn.Linear(inputs, inner, bias=False)
         self.value = nn.Linear(inputs, inner, bias=False)
-        self.out = nn.Sequential(nn.Linear(inner, dim), nn.Dropout(dropout))
+        self.out = nn.Sequential(nn.Linear(inner, dim), Dropout(dropout))
         self.feed_forward = nn.Sequential(
-            nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, dim)
+            nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.GELU(), Dropout(dropout), nn.Linear(hidden, dim)
         )
         self.last_norm = nn.LayerNorm(dim)
         self.iterations, self.heads = iterations, heads

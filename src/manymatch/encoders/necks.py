@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .base import Locals, Pool
+from .dropout import Dropout
 from .pooling import mean_pool
 
 __all__ = ["MeanNeck", "Neck", "ProjectorNeck", "RegionProjector"]
@@ -94,7 +95,7 @@ class ProjectorNeck(Neck):
     ) -> None:
         super().__init__()
         self.projector, self.pool, self.twice, self.width = projector, pool, twice, dim
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, raw: Tensor, valid: Tensor, further: Tensor | None = None) -> Locals:
         projected = self.dropout(self.projector(raw))
@@ -119,7 +120,7 @@ class MeanNeck(Neck):
         self.width, self.unit = inputs, unit
         self.fc = nn.Linear(inputs, dim)
         self.spread_fc = nn.Linear(inputs, dim) if spread else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         for layer in (self.fc, self.spread_fc):
             if layer is not None:
                 nn.init.xavier_uniform_(layer.weight)

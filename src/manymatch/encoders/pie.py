@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from ..embeddings import Encoded, Sets
 from .base import Head, Locals
+from .dropout import Dropout
 
 __all__ = ["LocalAttention", "PIEHead", "PIENet"]
 
@@ -57,7 +58,7 @@ class PIENet(nn.Module):
     ) -> None:
         super().__init__()
         self.attention = LocalAttention(inputs, heads=elements, hidden=hidden)
-        self.linear, self.norm, self.dropout = nn.Linear(inputs, dim), nn.LayerNorm(dim), nn.Dropout(dropout)
+        self.linear, self.norm, self.dropout = nn.Linear(inputs, dim), nn.LayerNorm(dim), Dropout(dropout)
         nn.init.xavier_uniform_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 

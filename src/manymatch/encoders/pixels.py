@@ -17,6 +17,7 @@ from ..draws import draw
 from ..embeddings import Encoded
 from ..errors import DataError
 from .base import Head, ImageTower, Locals, Pool
+from .dropout import Dropout
 from .images import ImageInput
 from .necks import Neck
 from .noise import key_of_floats
@@ -72,7 +73,7 @@ class PixelTower(ImageTower):
         narrow = max(1, dim // 8)
         self.whole = nn.Sequential(nn.Linear(cells * narrow, dim), nn.ReLU(), nn.Linear(dim, dim))
         self.squeeze = nn.Linear(dim, narrow)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def prepare(self, pictures: Iterable[Image.Image]) -> Pixels:
         """RGB pictures to (n, 3, size, size) in [-1, 1]; the aspect ratio is squashed, nothing is cropped away."""
@@ -125,10 +126,11 @@ class BackboneTower(ImageTower):
         self.whole, self.fixed_norm = whole, fixed_norm
         self.backbone = resnet(inputs.tower)
 
-    def begin(self, source: str | None) -> None:
+    def begin(self, source: str | None) -> str:
         """Start the backbone from a file of its weights (torchvision's names)."""
         if source is not None:
             load_backbone(self.backbone, Path(source))
+        return ""
 
     def prepare(self, pictures: Iterable[Image.Image]) -> Pixels:
         return prepare(list(pictures), self.size, whole=self.whole)

@@ -14,6 +14,7 @@ from ..draws import draw
 from ..embeddings import Encoded
 from ..errors import DataError
 from .base import Head, ImageTower, Locals, lengths_to_valid
+from .dropout import Dropout
 from .images import ImageInput, feature_blocks, real_fragments
 from .necks import Neck
 from .noise import key_of_floats
@@ -58,7 +59,7 @@ class FeatureTower(ImageTower):
     ) -> None:
         super().__init__()
         self.inputs, self.drop = inputs, drop
-        self.fragment_dropout, self.pooled_dropout = nn.Dropout(feature_dropout / 2), nn.Dropout(feature_dropout)
+        self.fragment_dropout, self.pooled_dropout = Dropout(feature_dropout / 2), Dropout(feature_dropout)
         self.neck, self.head = neck, head
         if neck is not None:
             self.fragment_scale = Standardise(inputs.fragment_width, power=0.5) if standardise else nn.Identity()
@@ -72,7 +73,7 @@ class FeatureTower(ImageTower):
                 nn.init.zeros_(self.pooled_linear.bias)
             else:
                 self.pooled_mlp = nn.Sequential(
-                    nn.Linear(inputs.pooled_width, dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(dim, dim)
+                    nn.Linear(inputs.pooled_width, dim), nn.ReLU(), Dropout(dropout), nn.Linear(dim, dim)
                 )
 
     def fit_input(self, images: Images) -> None:

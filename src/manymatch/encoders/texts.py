@@ -13,6 +13,7 @@ from ..data.text import Tokens
 from ..embeddings import Encoded
 from ..errors import DataError, UnknownName
 from .base import Head, Locals, Pool, TextTower, lengths_to_valid
+from .dropout import Dropout
 from .noise import key_of_ids
 from .pooling import LastPool, MaxMeanPool
 from .text_input import TextInput, read_at
@@ -83,20 +84,20 @@ class BiGRUTower(TextTower):
         self.second_gru = gru() if second_gru else None
         made = _POOLS[pooling] if isinstance(pooling, str) else None
         self.pool = pooling if isinstance(pooling, Pool) else None if made is None else made()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
-    def begin(self, source: str | None) -> None:
+    def begin(self, source: str | None) -> str:
         """Start the word table from a file of word vectors (`--text-tower bigru:FILE`), see `start_vectors`.
 
         Raises:
             DataError: the file cannot be read or is of another width.
         """
         if source is None:
-            return
+            return ""
         words = [""] * len(self.vocabulary)
         for word, number in self.vocabulary.numbers.items():
             words[number] = word
-        rows, _ = start_vectors(Path(source), words)
+        rows, found = start_vectors(Path(source), words)
         if rows.shape[1] != self.words.embedding_dim:
             raise DataError(
                 f"{source}: vectors of width {rows.shape[1]}, but the word table's is {self.words.embedding_dim}; "
@@ -104,6 +105,8 @@ class BiGRUTower(TextTower):
             )
         with torch.no_grad():
             self.words.weight.copy_(rows)
+        known = len(self.vocabulary.words)
+        return f"{int(found.sum()):,} of {known:,} words begin from {source}, the others from random vectors"
 
     def tokens(self, texts: list[str]) -> Tokens:
         return self.vocabulary.encode(texts)

@@ -55,12 +55,13 @@ def evaluate(
         raise DataError("evaluate: found no model, expected at least one")
     check_ties(ties)
     names = choose(protocol, pairs)
-    pairs, notes = _usable(members, pairs, progress)
-    notes += _unlike(members)
+    labels = [run] if isinstance(run, str) else list(run or [model.name for model in members])
+    notes = _seen(members, labels, pairs)
+    pairs, left_out = _usable(members, pairs, progress)
+    notes += left_out + _unlike(members)
     truths = {name: PROTOCOLS[name].truth(pairs) for name in names}
     encoded = [_encode(model, pairs, batch_size, progress) for model in members]
     i2t, t2i = _ranked(members, encoded, pairs, _union(list(truths.values())), progress)
-    labels = [run] if isinstance(run, str) else list(run or [model.name for model in members])
     title = "+".join(labels)
     rows: list[Row] = []
     for name, truth in truths.items():
@@ -74,6 +75,18 @@ def evaluate(
         m.summary if label == m.name else f"{label}: {m.summary}" for label, m in zip(labels, members, strict=True)
     )
     return Report(rows, tuple(notes), made)
+
+
+def _seen(members: Sequence[Model], labels: Sequence[str], pairs: Pairs) -> list[str]:
+    """A note for each model that was trained, or whose epoch was chosen, on these very pairs."""
+    names = labels if len(labels) == len(members) else [model.name for model in members]
+    uses = {"training": "was trained", "validation": "had its epoch chosen"}
+    return [
+        f"{name} {did} on these very pairs: no test of it"
+        for name, model in zip(names, members, strict=True)
+        for what, did in uses.items()
+        if model.notes.get("seen", {}).get(what) == pairs.digest
+    ]
 
 
 def _usable(members: Sequence[Model], pairs: Pairs, progress: Progress | None) -> tuple[Pairs, list[str]]:

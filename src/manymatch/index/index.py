@@ -97,6 +97,8 @@ class Index(Contents):
         if precision not in ("float16", "float32"):
             raise UnknownName("precision", precision, ("float16", "float32"))
         name = check_engine(engine or AUTO)
+        if (folder / "run.json").is_file():
+            raise DataError(f"index: {str(folder)!r} is a run folder; choose another --out, the run is copied into it")
         if (folder / _FILE).exists() and not Store.is_blank(folder / _FILE):
             index = cls.open(folder, model)
             index._choose(engine, precision)
@@ -268,7 +270,6 @@ class Index(Contents):
             DataError: no query or two, an empty one, k below 1, offset below 0, a picture the run cannot look at.
             UnknownName: `like` is not in the index.
         """
-        started = time.perf_counter()
         check_page(k, offset)
         name, modality = name_of(query, like), modality_of(among)
         with self._store.reading() as snapshot:
@@ -276,10 +277,12 @@ class Index(Contents):
             item = None if like is None else snapshot.item(like)
             gallery = view.gallery(modality, snapshot)
             found, hits = Ranked.none(), []
-            if gallery is not None and len(gallery):
-                candidates = None if exact else view.candidates(modality, snapshot)
+            candidates = None if exact or not gallery else view.candidates(modality, snapshot)
+            model = None if query is None or not gallery else self.model
+            started = time.perf_counter()
+            if gallery:
                 with one_thread():
-                    asked = _asked(view, snapshot, item) if query is None else encode(self.model, query)
+                    asked = _asked(view, snapshot, item) if query is None or model is None else encode(model, query)
                     found = rank(gallery, candidates, asked, offset + k)
                 hits = hits_of(snapshot, gallery.vectors.rows[found.positions[offset:]], found.scores[offset:], offset)
         return Results(

@@ -46,7 +46,8 @@ class Results:
         agreement: of an approximate answer, the share of the exact first ten that it found when last measured with
             queries of the asking modality; None when the answer is exact.
         searched: how many items there were to find.
-        milliseconds: wall time of the search, the encoding of the query included.
+        milliseconds: wall time of the search, the encoding of the query included; reading run and index for the first
+            time is not.
     """
 
     query: str

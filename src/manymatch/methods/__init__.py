@@ -69,7 +69,9 @@ def methods_table() -> list[dict[str, Any]]:
     rows = []
     for name in methods():
         cls = method_class(name)
-        defaults = {f.name: f.default if f.default is not MISSING else None for f in fields(cls)}
+        defaults = {
+            f.name: f.default if f.default is not MISSING else None for f in fields(cls) if f.name not in cls.fixed
+        }
         rows.append(
             {
                 "name": name,

@@ -102,6 +102,8 @@ class Method:
     """Whether the authors' batches are pairs with the diagonal as truth, as `mode="released"` then has them."""
     whole_pictures: ClassVar[bool] = False
     """Whether a backbone sees the whole picture, squashed, and not its centre."""
+    fixed: ClassVar[Mapping[str, str]] = {}
+    """Inherited fields that do nothing for a method -> why; a value of theirs is refused."""
     ranges: ClassVar[Ranges] = {
         **dict.fromkeys(("dim", "word_dim", "hidden", "least_count"), (1, math.inf)),
         **dict.fromkeys(("dropout", "feature_dropout", "region_drop", "word_drop"), _SHARE),
@@ -150,6 +152,9 @@ class Method:
             check_ranges(owner, self, vars(cls).get("ranges", {}))
         if self.preset and self.preset not in self.presets:
             raise UnknownName(f"preset of {self.name}", self.preset, self.presets)
+        for spec in fields(self):
+            if spec.name in self.fixed and (found := getattr(self, spec.name)) != spec.default:
+                raise DataError(f"{owner}.{spec.name}: found {found!r}, but {self.fixed[spec.name]}; leave it out")
 
     # ---- the parts
 
@@ -164,6 +169,12 @@ class Method:
     def pool(self, side: Literal["image", "text"]) -> Pool:
         """Fragments to the global vector."""
         return MaxPool() if self.pooling == "published" else MaxMeanPool()
+
+    @property
+    def residual_dropout(self) -> float:
+        """Dropout of a residual beside the global vector (PIE-Net): on small data a young global vector drowns in one,
+        a sigmoid around a half, whose entries drop out."""
+        return self.dropout if self.pooling == "published" else 0.0
 
     def neck(self, inputs: int) -> Neck:
         """Between image fragments of width `inputs` and the head."""

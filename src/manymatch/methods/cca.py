@@ -7,9 +7,9 @@ weighted words with pairs of words.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -42,13 +42,15 @@ class CCA(Method):
     paper: ClassVar[str] = "Hotelling, Biometrika 1936"
     summary: ClassVar[str] = "linear maps in closed form on features and weighted words; the honest control"
     fitted: ClassVar[bool] = True
+    fixed: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        {spec.name for spec in fields(Method)} - {"dim", "least_count"}, "a closed form has no such part"
+    )
     ranges: ClassVar[Ranges] = {
         **dict.fromkeys(("image_ridge", "text_ridge"), (1e-9, math.inf)),
         **dict.fromkeys(("least_pairs", "most_terms"), (1, math.inf)),
     }
 
     dim: int = 300
-    objective: Literal["auto", "infonce", "triplet"] = "auto"
     image_ridge: float = 3.0
     text_ridge: float = 0.5
     least_pairs: int = 8
@@ -59,6 +61,9 @@ class CCA(Method):
 
     def similarity(self) -> Similarity:
         return Cosine()
+
+    def resolve(self, pairs: Pairs) -> Self:
+        return self
 
     def inputs(self, pairs: Pairs, image_tower: str | None, text_tower: str | None) -> tuple[ImageInput, TextInput]:
         if image_tower not in (None, "features"):

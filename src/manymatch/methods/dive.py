@@ -105,7 +105,7 @@ class DivE(Method):
 
     def head(self, inputs: int, side: Literal["image", "text"]) -> Head:
         if self.set_head == "pie":
-            return PIEHead(inputs, self.dim, elements=self.elements, dropout=self.dropout)
+            return PIEHead(inputs, self.dim, elements=self.elements, dropout=self.residual_dropout)
         words = side == "text" and self.text_fragments == "words"
         slots = SlotAttention(
             inputs,
@@ -156,6 +156,7 @@ class DivE(Method):
             epochs=80,
             groups={"images.": 0.1, "images.backbone.": 1.0, "texts.head.": 0.1},
             clip=1.0,
+            keep="last" if self.mode == "released" else "best",
         )
         if self.preset != "resnext_bert":
             return published

@@ -53,6 +53,7 @@ class Model(nn.Module):
         similarity: scores (q, g), the one that trains, evaluates, indexes and searches.
         objective_terms, relation: training only; not needed, nor stored with what is needed, to search.
         notes: what training recorded, written into the run.
+        begun: what its towers said of the files they began from, for a model made by `fresh`.
         from_random: whether each tower ("images.", "texts.") began from random weights, for a model made by `fresh`.
     """
 
@@ -66,6 +67,7 @@ class Model(nn.Module):
         self.relation: Relation | None = None if method.fitted else method.relation()
         self.notes: dict[str, Any] = {}
         self.from_random: dict[str, bool] = {}
+        self.begun: list[str] = []
         self._stored: dict[str, Any] | None = None
 
     @classmethod
@@ -75,7 +77,8 @@ class Model(nn.Module):
             torch.manual_seed(seed)
             model = cls(method, *method.inputs(pairs, image_tower, text_tower))
             for start, tower, source in (("images.", model.images, image_tower), ("texts.", model.texts, text_tower)):
-                tower.begin(split_tower(source)[1])
+                said = tower.begin(split_tower(source)[1])
+                model.begun += [said] if said else []
                 model.from_random[start] = split_tower(source)[1] is None
         model.images.fit_input(pairs.images)
         return model
@@ -242,7 +245,8 @@ class Model(nn.Module):
         from . import method_class
 
         try:
-            method = method_class(value["method"])(**value["fields"])
+            kind = method_class(value["method"])
+            method = kind(**{name: v for name, v in value["fields"].items() if name not in kind.fixed})
             model = cls(method, ImageInput(**value["images"]), TextInput.from_json(value["texts"]))
             model._stored = {key: value[key] for key in ("method", "fields", "images", "texts")}
             return model

@@ -71,6 +71,7 @@ class MSRM(PCMETowers):
     name: ClassVar[str] = "msrm"
     paper: ClassVar[str] = "Wang et al., CVPR 2023 (a reconstruction on HIST)"
     summary: ClassVar[str] = "Gaussian queries, Mahalanobis distance, hyperedge convolution while training"
+    fixed: ClassVar[Mapping[str, str]] = {"mode": "no code of its authors is public"}
     ranges: ClassVar[Ranges] = {
         "distribution_weight": (0.0, math.inf),
         "distribution_temperature": (1e-3, 1e3),

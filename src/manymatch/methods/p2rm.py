@@ -29,6 +29,7 @@ class P2RM(PCMETowers):
     name: ClassVar[str] = "p2rm"
     paper: ClassVar[str] = "Liang et al., ACM MM 2022 (a reading on Query2Box)"
     summary: ClassVar[str] = "boxes, a query's box against candidates' centres"
+    fixed: ClassVar[Mapping[str, str]] = {"mode": "no code of its authors is public"}
     ranges: ClassVar[Ranges] = {"inside": (0.0, 1.0)}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "published": {**PCMETowers.published, "objective": "triplet", "all_until": 0.0}

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 from ..embeddings import Embedding, Encoded, Samples
 from ..encoders import RESNETS, Head, ImageInput, ImageTower, MeanNeck, Neck, SampleHead, TextInput, TextTower
 from ..losses import InfoNCE, KLPrior, MatchNLL, Rescored, ScoreLoss, Term, Uniformity
-from ..similarity import Cosine, SampledMatchProbability, Similarity
+from ..similarity import Cosine, SampledMatchProbability, SampleProducts, Similarity
 from .base import Method, Ranges
 from .recipe import PLAIN, Recipe, Stage
 
@@ -85,7 +85,8 @@ class PCME(PCMETowers):
 
     Attributes:
         samples: j, draws an item, while training and while searching.
-        compare: "samples" searches by the probability of a match, "mean" by the cosine of the means alone.
+        compare: "samples" searches by the probability of a match, "products" by the summed inner products of the draws
+            (what the authors' scripts sort by), "mean" by the cosine of the means alone.
         kl_weight: of the prior on the Gaussians.
         uniform_weight: of the term that spreads what is searched by, an option of the authors' code that they left off.
         scale, shift: a and b of the match probability at the start; learned.
@@ -111,7 +112,7 @@ class PCME(PCMETowers):
 
     temperature: float = 2.0
     samples: int = 7
-    compare: Literal["samples", "mean"] = "samples"
+    compare: Literal["samples", "products", "mean"] = "samples"
     kl_weight: float = 1e-5
     uniform_weight: float = 0.0
     scale: float = 15.0
@@ -126,11 +127,13 @@ class PCME(PCMETowers):
             samples=self.samples,
             spread=self.spread,
             start=self.start_log_sigma,
-            search_by=self.compare,
+            search_by="mean" if self.compare == "mean" else "samples",
         )
 
     def similarity(self) -> Similarity:
-        return Cosine() if self.compare == "mean" else SampledMatchProbability(self.scale, self.shift)
+        if self.compare == "samples":
+            return SampledMatchProbability(self.scale, self.shift)
+        return Cosine() if self.compare == "mean" else SampleProducts()
 
     def terms(self) -> dict[str, tuple[float, Term]]:
         loss: ScoreLoss = InfoNCE(self.temperature)
@@ -138,7 +141,7 @@ class PCME(PCMETowers):
             positives: Literal["diagonal", "matches"] = "diagonal" if self.mode == "released" else "matches"
             loss = MatchNLL(reduction=self.reduction, positives=positives)
         main: Term = loss
-        if self.compare == "mean":
+        if self.compare != "samples":
             main = Rescored(SampledMatchProbability(self.scale, self.shift), loss, view=_samples)
         # Beside a loss that is a mean, a prior summed over the batch would be all that is learned.
         reduction = self.reduction if self.objective == "match" else "mean"

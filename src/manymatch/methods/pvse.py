@@ -70,9 +70,7 @@ class PVSE(Method):
     train_words: bool = True
 
     def head(self, inputs: int, side: Literal["image", "text"]) -> Head:
-        # On small data the residual, a sigmoid around a half, drowns a young global vector when entries of it drop out.
-        dropout = self.dropout if self.pooling == "published" else 0.0
-        return PIEHead(inputs, self.dim, elements=self.elements, dropout=dropout)
+        return PIEHead(inputs, self.dim, elements=self.elements, dropout=self.residual_dropout)
 
     def similarity(self) -> Similarity:
         return Mil()

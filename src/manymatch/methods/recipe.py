@@ -10,10 +10,11 @@ from typing import Any, Literal
 from ..errors import DataError
 from .settings import check_ranges, check_value, hints_of
 
-__all__ = ["RANGES", "Optimiser", "Recipe", "Schedule", "Stage"]
+__all__ = ["RANGES", "Keep", "Optimiser", "Recipe", "Schedule", "Stage"]
 
 Optimiser = Literal["adamw", "adam"]
 Schedule = Literal["cosine", "step", "plateau", "constant"]
+Keep = Literal["best", "last"]
 
 RANGES: dict[str, tuple[float, float]] = {
     "epochs": (1, math.inf),
@@ -80,6 +81,7 @@ class Recipe:
         average_from: share of the epochs after which the plain mean of the weights is kept instead (PCME++); None is
             no such mean.
         average_every: the mean is taken over the ends of "epoch"s or over every "step".
+        keep: the epoch that is kept, the "best" by RSUM on validation or the "last".
         stages: what changes along the way; empty is one stage of `epochs`.
         note: what the published recipe has that this one has not; printed when training begins, and kept in the run.
     """
@@ -103,6 +105,7 @@ class Recipe:
     average: float = 0.99
     average_from: float | None = None
     average_every: Literal["epoch", "step"] = "epoch"
+    keep: Keep = "best"
     stages: tuple[Stage, ...] = ()
     note: str = ""
 
@@ -135,7 +138,10 @@ class Recipe:
         shares = _share(epochs, [stage.epochs for stage in self.stages])
         stages = tuple(replace(stage, epochs=n) for stage, n in zip(self.stages, shares, strict=False))
         milestones = tuple(max(1, round(m * epochs / self.epochs)) for m in self.milestones)
-        return replace(self, epochs=epochs, stages=stages, milestones=milestones)
+        left_out = len(self.stages) - len(stages)
+        notes = [f"{epochs} epochs leave out the last {left_out} of {len(self.stages)} stages"] if left_out else []
+        note = "; ".join([self.note] * bool(self.note) + notes)
+        return replace(self, epochs=epochs, stages=stages, milestones=milestones, note=note)
 
     def at_rate(self, lr: float) -> Recipe:
         """The same recipe at another base rate; rates of stages change in proportion."""

@@ -41,6 +41,9 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(value == allowed and type(value) is type(allowed) for allowed in get_args(hint))
     if origin in (Union, types.UnionType):
         return any(_fits(value, h) for h in get_args(hint))
+    if origin is tuple:
+        item = get_args(hint)[0]
+        return isinstance(value, tuple) and all(_fits(v, item) for v in value)
     if origin is not None:
         return True
     if hint is float:
@@ -55,6 +58,8 @@ def _say(hint: Any) -> str:
         return "one of " + ", ".join(repr(a) for a in get_args(hint))
     if get_origin(hint) in (Union, types.UnionType):
         return " or ".join(_say(h) for h in get_args(hint))
+    if get_origin(hint) is tuple:
+        return f"{_say(get_args(hint)[0])}, or several with commas between them"
     return {float: "a number", int: "a whole number", bool: "true or false", str: "text", type(None): "none"}.get(
         hint, getattr(hint, "__name__", str(hint))
     )
@@ -87,6 +92,8 @@ def _parse(text: str, hint: Any) -> Any:
                 return None
             if option is bool and text.lower() in ("true", "false", "yes", "no", "1", "0"):
                 return text.lower() in ("true", "yes", "1")
+            if get_origin(option) is tuple:
+                return tuple(_parse(part.strip(), get_args(option)[0]) for part in text.split(","))
             if option is int:
                 return int(text)
             if option is float:

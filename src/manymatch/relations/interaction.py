@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..encoders.dropout import Dropout
+
 __all__ = ["Fusion", "RelationLayer", "Standalone"]
 
 
@@ -21,9 +23,9 @@ class RelationLayer(nn.Module):
         super().__init__()
         self.attention = nn.MultiheadAttention(dim, heads, dropout)
         self.attention_norm = nn.LayerNorm(dim)
-        self.feed_forward = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(dim, dim))
+        self.feed_forward = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), Dropout(dropout), nn.Linear(dim, dim))
         self.feed_forward_norm = nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, nodes: Tensor, others: Tensor, bias: Tensor) -> Tensor:
         """Nodes after listening; `bias` is added to the attention logits, minus infinity where one may not listen."""

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_type_hints
 
 from ..errors import UnknownName
 from ..methods import Method, Recipe, change
-from ..methods.recipe import RANGES, Optimiser, Schedule
+from ..methods.recipe import RANGES, Keep, Optimiser, Schedule
 from ..methods.settings import check_ranges, check_value
 
 __all__ = ["TrainConfig", "split_settings"]
@@ -28,10 +28,13 @@ class TrainConfig:
         weight_decay: of the optimiser.
         warmup: share of the steps over which the rate rises from 0.
         schedule: "cosine" to 0, "step" at the recipe's milestones, "plateau" of validation RSUM, or "constant".
+        milestones: epochs after which "step" multiplies the rate, such as 10,12.
+        step_factor: by which it does.
         patience: epochs that "plateau" waits.
         clip: largest norm of all gradients together; 0 is none.
         average: decay of the running average of the weights that is validated and kept; 0 keeps the last weights.
         average_from: share of the epochs after which the plain mean of each epoch's weights is kept instead.
+        keep: the epoch that is kept, the "best" by RSUM on validation or the "last".
         seed: of starting weights, order, dropout and augmentation.
         precision: "auto" takes bfloat16 for the towers where the device multiplies it in hardware, else float32;
             similarity and losses are always float32.
@@ -45,10 +48,13 @@ class TrainConfig:
     weight_decay: float | None = None
     warmup: float | None = None
     schedule: Schedule | None = None
+    milestones: tuple[int, ...] | None = None
+    step_factor: float | None = None
     patience: int | None = None
     clip: float | None = None
     average: float | None = None
     average_from: float | None = None
+    keep: Keep | None = None
     seed: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     save_minutes: float = 3.0

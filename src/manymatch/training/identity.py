@@ -14,7 +14,7 @@ from ..data.pairs import Pairs
 from ..errors import CheckpointError
 from ..methods import Model
 
-__all__ = ["expect_same", "fingerprint_of", "identity_of"]
+__all__ = ["expect_same", "identity_of"]
 
 _FREE = ("save_minutes", "device", "precision", "note")
 
@@ -23,14 +23,6 @@ _LOOKED_AT = 8
 
 _LONG, _DIGEST = 60, 64
 """Characters of JSON up to which a value is kept as it is, and those of a SHA-256."""
-
-
-def fingerprint_of(pairs: Pairs) -> dict[str, Any]:
-    """Name, counts, and a digest of ids and captions."""
-    digest = hashlib.sha256()
-    for item in pairs.items:
-        digest.update(json.dumps([item.id, *item.captions]).encode())
-    return {"name": pairs.name, "images": len(pairs), "captions": len(pairs.captions), "sha256": digest.hexdigest()}
 
 
 def identity_of(
@@ -51,8 +43,8 @@ def identity_of(
         **{f"text tower's {k}": v for k, v in described["texts"].items()},
         **{f"training's {k}" if k in own else k: v for k, v in settings.items() if k not in _FREE},
         "precision": precision,
-        "training pairs": fingerprint_of(pairs)["sha256"],
-        "validation pairs": None if validate is None else fingerprint_of(validate)["sha256"],
+        "training pairs": pairs.digest,
+        "validation pairs": None if validate is None else validate.digest,
         "features": _digest_of_features(model, pairs),
     }
     return {key: _short(value) for key, value in told.items()}

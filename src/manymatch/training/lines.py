@@ -28,8 +28,8 @@ def announcement(model: Model, pairs: Pairs, plan: Plan, where: str) -> Iterator
         f"{len(pairs.captions):,} captions, {recipe.epochs} epochs of {plan.epoch_steps} steps, "
         f"objective {terms}, {recipe.optimiser} {recipe.lr:g} {recipe.schedule}, {where}"
     )
-    if recipe.note:
-        yield f"note: {recipe.note}"
+    for remark in [*model.begun, *([recipe.note] if recipe.note else [])]:
+        yield f"note: {remark}"
     for start in sorted(set.intersection(*(set(stage.frozen) for stage in recipe.all_stages))):
         there = any(name.startswith(start) for name, _ in model.named_parameters())
         if there and any(random and start.startswith(tower) for tower, random in model.from_random.items()):

@@ -53,9 +53,13 @@ class Run:
         recipe = config.recipe(model.method)
         if recipe.schedule == "plateau" and validate is None:
             raise DataError("training: schedule 'plateau' reads validation RSUM, found no validation pairs; give some")
+        self._keeps_last = validate is None or recipe.keep == "last"
         self.plan = Plan(recipe, self.sampler.steps(pairs))
         self.stepper = Stepper(model, self.plan, seed=config.seed, precision=self.precision, tell=tell)
         self.best: dict[str, Any] = {}
+        self.seen = {"training": pairs.digest}
+        if not self._keeps_last and validate is not None:
+            self.seen["validation"] = validate.digest
         self.sums: dict[str, tuple[float, int]] = {}
         self.seconds = 0.0
         settings = {**asdict(recipe), "seed": config.seed}
@@ -106,7 +110,7 @@ class Run:
             row = {"step": done, "epoch": epoch, "lr": rate, **terms, **health(self.model, self.pairs), **found}
             row["seconds"] = round(self._elapsed(), 1)
             append_row(self.out / "metrics.jsonl", row)
-            better = not self.best or self.validate is None or found["RSUM"] > self.best["RSUM"]
+            better = not self.best or self._keeps_last or found["RSUM"] > self.best["RSUM"]
             if better:
                 self.best = {"epoch": epoch, **found}
                 self._note(done)
@@ -115,7 +119,7 @@ class Run:
             self.stepper.swap()
         if self.plan.recipe.schedule == "plateau":
             self.stepper.plateau.see(found["RSUM"])
-        self.tell(epoch_line(row, self.plan.recipe.epochs, better))
+        self.tell(epoch_line(row, self.plan.recipe.epochs, better and not self._keeps_last))
         self._save(done)
         give_back_freed_memory()
 
@@ -127,6 +131,7 @@ class Run:
             "relation acted": None if self.model.relation is None else self.model.relation.acted,
             "precision": self.precision,
             "best": self.best,
+            "seen": self.seen,
             "steps": done,
             "of_steps": self.plan.steps,
             "seconds": round(self._elapsed(), 1),
@@ -140,7 +145,7 @@ class Run:
         save_search(best, self.out, {**self.facts, "finished": True})
         if self.model.relation is not None and not self.model.relation.acted:
             self.tell("the relation never acted: the run ended before its start; train longer or start it earlier")
-        kept = "last" if self.validate is None else f"best, {self.best['epoch']}"
+        kept = "last" if self._keeps_last else f"best, {self.best['epoch']}"
         self.tell(f"trained in {self._elapsed():.0f} s; epoch kept: {kept}; the run is in {self.out}")
         return best
 

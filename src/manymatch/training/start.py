@@ -15,7 +15,7 @@ from ..methods import Model
 from ..runs import load, make_folder, read_run, save_search
 from .config import TrainConfig
 from .diary import append_row, measure
-from .identity import expect_same, fingerprint_of, identity_of
+from .identity import expect_same, identity_of
 from .loop import Run, Say
 from .memory import keep_freed_memory
 from .state import STATE
@@ -66,8 +66,8 @@ def train(
         pairs = _readable(pairs, tell)
         validate = None if validate is None else _readable(validate, tell)
     make_folder(out, "train")
-    _warn_of_unknown_words(model, pairs, tell)
-    facts = {"data": fingerprint_of(pairs), "config": asdict(config)}
+    _warn_of_words(model, pairs, tell)
+    facts = {"data": pairs.describe(), "config": asdict(config)}
     if model.method.fitted:
         return _fit(model, pairs, validate, out, facts, resume, tell)
     return Run(model, pairs, validate, out, config, facts, tell, bar=say is not None).go(resume)
@@ -83,8 +83,16 @@ def _readable(pairs: Pairs, tell: Say) -> Pairs:
     return kept
 
 
-def _warn_of_unknown_words(model: Model, pairs: Pairs, tell: Say) -> None:
-    unknown = sum(not model.knows(caption) for caption in pairs.captions) / max(len(pairs.captions), 1)
+def _warn_of_words(model: Model, pairs: Pairs, tell: Say) -> None:
+    """Say it where more than one caption in a hundred is not read, or not to its end."""
+    captions, vocabulary = pairs.captions, model.texts.vocabulary
+    unknown = sum(not model.knows(caption) for caption in captions) / max(len(captions), 1)
+    cut = sum(vocabulary.cuts(caption) for caption in captions) / max(len(captions), 1)
+    if cut > 0.01:
+        tell(
+            f"{cut:.0%} of the training captions are longer than the {vocabulary.tokenizer.longest} words that "
+            f"{model.name}'s text tower reads; their ends are not seen"
+        )
     if unknown > 0.01:
         tell(
             f"{unknown:.0%} of the training captions hold no word of the vocabulary and teach nothing: words must "
@@ -101,7 +109,7 @@ def _fit(
         tell(f"fitted already: {out}")
         return load(out)
     began = time.perf_counter()
-    model.notes = {"fit": model.method.fit(model, pairs, tell), "seconds": 0.0}
+    model.notes = {"fit": model.method.fit(model, pairs, tell), "seconds": 0.0, "seen": {"training": pairs.digest}}
     model.notes["seconds"] = round(time.perf_counter() - began, 1)
     if validate is not None:
         found = measure(model, validate)

@@ -86,7 +86,7 @@ class Recipe:
         note: what the published recipe has that this one has not; printed when training begins, and kept in the run.
     """
 
-    epochs: int = 14
+    epochs: int = 12
     lr: float = 1e-3
     groups: Mapping[str, float] = field(default_factory=dict)
     optimiser: Optimiser = "adamw"

@@ -7,7 +7,7 @@ import pytest
 
 from manymatch.data.pairs import Item, Pairs
 from manymatch.data.sources import read_pairs
-from manymatch.data.truth import MatchesFile
+from manymatch.data.truths import MatchesFile
 from manymatch.errors import DataError
 
 PAIRS = Pairs([Item("a", ("x", "y"), split="val"), Item("b", ("z",), split="val"), Item("3", ("w",), split="test")])

@@ -9,8 +9,8 @@ from torch.nn.functional import normalize
 from manymatch.data.matches import Matches
 from manymatch.embeddings import Points, Sets
 from manymatch.errors import DataError
+from manymatch.evaluation import counting, tiles
 from manymatch.evaluation import ranks as module
-from manymatch.evaluation import tiles
 from manymatch.evaluation.ranks import Ranks, rank, rank_scores, top
 from manymatch.similarity import Cosine, SmoothChamfer
 
@@ -63,7 +63,7 @@ def test_many_right_answers(block):
     rng = np.random.default_rng(3)
     scores, dense = rng.integers(0, 30, (4, 300)), rng.random((4, 300)) < [[0.9], [0.3], [0.0], [0.005]]
     forth, back = rank_scores(scores, None, Matches.from_dense(dense), block=block)
-    assert forth.positives.max() > module._FEW
+    assert forth.positives.max() > counting._FEW
     assert listed(forth) == counted(scores, dense)
     assert listed(back) == counted(scores.T, dense.T)
 

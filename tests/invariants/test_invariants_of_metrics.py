@@ -16,8 +16,10 @@ import manymatch as mm
 from manymatch.data.matches import Matches
 from manymatch.data.pairs import Pairs
 from manymatch.embeddings import Points
-from manymatch.evaluation import PROTOCOLS, hit_rate, map_at_r, r_precision, rank, rank_scores
+from manymatch.evaluation import hit_rate, map_at_r, r_precision, rank, rank_scores
 from manymatch.evaluation.ensemble import Joined, MeanScore
+from manymatch.evaluation.protocols import Direction
+from manymatch.evaluation.protocols.own import table
 from manymatch.evaluation.ranks import Ranks
 from manymatch.similarity import Similarity
 
@@ -33,8 +35,8 @@ def world(seed: int, images: int, captions: int) -> tuple[np.ndarray, Matches]:
 
 
 def rsum(i2t: Ranks, t2i: Ranks) -> float:
-    rows = PROTOCOLS["own"].rows("own", i2t, t2i, "expected")
-    return next(row["value"] for row in rows if row["metric"] == "RSUM")
+    both = [Direction(n, r, np.zeros(len(r.positives), np.int64), "expected") for n, r in (("i2t", i2t), ("t2i", t2i))]
+    return next(found.measure.value for found in table(both) if found.metric == "RSUM")
 
 
 @given(seed=SEEDS, images=st.integers(1, 12), captions=st.integers(1, 5))

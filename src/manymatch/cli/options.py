@@ -49,11 +49,12 @@ Field = Annotated[
     ),
 ]
 Truth = Annotated[
-    Path | None,
+    list[Path] | None,
     typer.Option(
         "--truth",
-        metavar="FILE",
-        help='All right answers of the queries it lists: JSON Lines {"query": id, "matches": [ids]}.',
+        metavar="FILE_OR_FOLDER",
+        help='Further right answers: JSON Lines {"query": id, "matches": [ids]}, or published annotations, known by '
+        "their content. Repeat it.",
     ),
 ]
 
@@ -91,7 +92,7 @@ def read(
     features: Path | None = None,
     pooled: Path | None = None,
     field: Sequence[str] | None = None,
-    truth: Path | None = None,
+    truth: Sequence[Path] | None = None,
     strict: bool = False,
 ) -> Pairs:
     """`Pairs.read` with the options as the command line gives them; rows left out are listed on stderr.

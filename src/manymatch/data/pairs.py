@@ -150,6 +150,7 @@ class Pairs:
     Args:
         items: the images, each with at least one caption unless the Pairs are only to be indexed.
         pictures, features, truth: where pixels, precomputed features and further right answers come from.
+        truths: judgments and annotations of other kinds by the name of their protocol, see `truths`.
         problems: rows that were left out on reading.
         name: how tables and run folders call this data.
     """
@@ -161,11 +162,13 @@ class Pairs:
         pictures: Pictures | None = None,
         features: FeatureRows | None = None,
         truth: Truth | None = None,
+        truths: Mapping[str, Any] | None = None,
         problems: Sequence[Problem] = (),
         name: str = "pairs",
     ) -> None:
         self.items = tuple(items)
         self.pictures, self.features, self.truth = pictures, features, truth
+        self.truths = dict(truths or {})
         self.problems, self.name = tuple(problems), name
         seen: set[str] = set()
         for item in self.items:
@@ -190,7 +193,7 @@ class Pairs:
         images: str | Path | None = None,
         features: str | Path | None = None,
         pooled: str | Path | None = None,
-        truth: str | Path | None = None,
+        truth: str | Path | Sequence[str | Path] | None = None,
         fields: Mapping[str, str] | None = None,
         strict: bool = False,
     ) -> Pairs:
@@ -216,6 +219,7 @@ class Pairs:
             pictures=self.pictures,
             features=self.features,
             truth=self.truth,
+            truths=self.truths,
             problems=self.problems,
             name=name or self.name,
         )

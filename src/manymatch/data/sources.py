@@ -18,7 +18,7 @@ from .feature_files import FeatureFiles, open_features
 from .files import Line, Progress, inside, read_objects, regular_file
 from .pairs import Item, Pairs, Problem
 from .pictures import FolderPictures, StoredPictures, TarPictures, open_pictures, pictures_at
-from .truth import MatchesFile
+from .truths import open_truths
 
 __all__ = ["Reading", "open_pictures", "read_pairs", "read_rows"]
 
@@ -46,7 +46,7 @@ def read_pairs(
     images: str | Path | None = None,
     features: str | Path | None = None,
     pooled: str | Path | None = None,
-    truth: str | Path | None = None,
+    truth: str | Path | Sequence[str | Path] | None = None,
     fields: Mapping[str, str] | None = None,
     strict: bool = False,
     progress: Progress | None = None,
@@ -62,7 +62,7 @@ def read_pairs(
         images: a folder or an uncompressed tar of pictures. Default: `images/` or `images.tar` beside the file, or
             the file's own folder where its first pictures lie there; otherwise there are no pictures.
         features, pooled: precomputed features, see `feature_files`.
-        truth: JSON Lines of further right answers, see `truth.MatchesFile`.
+        truth: files or folders of further right answers and judgments, see `truths.open_truths`.
         fields: our name -> the file's, such as `{"captions": "sentence", "split": "class_split"}`.
         strict: raise at the first bad row.
         progress: called with (done, total) while features are looked through.
@@ -89,7 +89,7 @@ def read_rows(
     images: str | Path | None = None,
     features: str | Path | None = None,
     pooled: str | Path | None = None,
-    truth: str | Path | None = None,
+    truth: str | Path | Sequence[str | Path] | None = None,
     fields: Mapping[str, str] | None = None,
     strict: bool = False,
     progress: Progress | None = None,
@@ -104,13 +104,15 @@ def read_rows(
     if features is not None or pooled is not None:
         opened = open_features(features, pooled, items=rows.items, rows=rows.count)
         rows.require_features(opened, progress)
-    more = MatchesFile(truth, strict=strict) if truth is not None else None
+    found = open_truths(truth, strict=strict)
+    listed = [problem for each in found.values() for problem in each.problems]
     pairs = Pairs(
         rows.items,
         pictures=pictures,
         features=opened,
-        truth=more,
-        problems=(*sorted(rows.problems, key=lambda p: p.line or 0), *(more.problems if more else ())),
+        truth=found.pop("matches", None),
+        truths=found,
+        problems=(*sorted(rows.problems, key=lambda p: p.line or 0), *listed),
         name=f"{rows.path.absolute().parent.name}/{rows.path.name.split('.')[0]}",
     )
     return Reading(pairs, rows.path, rows.lines)

@@ -1,17 +1,21 @@
 """Room 9: how well a model finds right answers: ranks in one streaming pass, metrics, protocols, the report."""
 
-from .measure import evaluate
+from .measure import evaluate, judge
 from .metrics import hit_rate, map_at_r, mean_rank, median_rank, r_precision
 from .protocols import PROTOCOLS
 from .ranks import Ranks, rank, rank_scores, top
 from .report import Report
+from .scores import MatrixScores, ModelScores
 
 __all__ = [
     "PROTOCOLS",
+    "MatrixScores",
+    "ModelScores",
     "Ranks",
     "Report",
     "evaluate",
     "hit_rate",
+    "judge",
     "map_at_r",
     "mean_rank",
     "median_rank",

@@ -1,4 +1,4 @@
-"""Numbers read from counts: hit rate, median and mean rank, R-precision, mAP@R.
+"""Numbers read from counts: hit rate, median and mean rank, R-precision, mAP@R; of each query, and their mean.
 
 Gallery items with equal scores have no order. `ties` says what is then reported: "expected" is the mean over every
 order of the tied items, all equally likely (McSherry and Najork, ECIR 2008), "optimistic" puts right answers first,
@@ -17,7 +17,23 @@ import numpy as np
 from ..errors import DataError, UnknownName
 from .ranks import Ranks
 
-__all__ = ["Ties", "check_ties", "hit_rate", "map_at_r", "mean_rank", "median_rank", "queries", "r_precision"]
+__all__ = [
+    "Ties",
+    "asking",
+    "average_precisions",
+    "check_ties",
+    "first_ranks",
+    "hit_rate",
+    "hits",
+    "map_at_r",
+    "mean_rank",
+    "median_rank",
+    "middle_ranks",
+    "queries",
+    "r_precision",
+    "r_precisions",
+    "reach",
+]
 
 Ties = Literal["expected", "optimistic", "pessimistic"]
 
@@ -37,8 +53,19 @@ def queries(ranks: Ranks) -> int:
     return int(np.count_nonzero(ranks.positives))
 
 
-def hit_rate(ranks: Ranks, k: int, ties: str = "expected") -> float:
-    """Share of queries with at least one right answer in the first k: the field's R@K, as a fraction.
+def asking(ranks: Ranks) -> Ints:
+    """Rows of the queries that have a right answer: what the values of each query below stand for, in this order."""
+    return np.flatnonzero(ranks.positives)
+
+
+def reach(ranks: Ranks) -> int:
+    """How deep every query's ranking is known, at least."""
+    depth = ranks.depth
+    return ranks.gallery if depth is None else int(depth[asking(ranks)].min(initial=ranks.gallery))
+
+
+def hits(ranks: Ranks, k: int, ties: str = "expected") -> Floats:
+    """Of each query, whether at least one right answer is in the first k; in a tie, how probably.
 
     A tie group on the border is hit with probability 1 - C(T - m, s) / C(T, s).
     """
@@ -48,54 +75,78 @@ def hit_rate(ranks: Ranks, k: int, ties: str = "expected") -> float:
     s = np.clip(k - a, 0, tied)
     chosen = check_ties(ties)
     if chosen == "optimistic":
-        return float(np.mean(s > 0))
+        return (s > 0).astype(np.float64)
     if chosen == "pessimistic":
-        return float(np.mean(s > tied - m))
-    return float(np.mean(1.0 - _all_missed(tied, m, s)))
+        return (s > tied - m).astype(np.float64)
+    return np.asarray(1.0 - _all_missed(tied, m, s))
+
+
+def hit_rate(ranks: Ranks, k: int, ties: str = "expected") -> float:
+    """Share of queries with at least one right answer in the first k: the field's R@K, as a fraction."""
+    return float(np.mean(hits(ranks, k, ties)))
+
+
+def middle_ranks(ranks: Ranks, ties: str = "expected") -> Floats:
+    """Of each query, the first right answer's rank, best is 1; a tie stands at the middle of its range."""
+    first, last = _range(ranks)
+    places = {"expected": (first + last) / 2, "optimistic": first, "pessimistic": last}[check_ties(ties)]
+    return np.asarray(places, np.float64)
 
 
 def median_rank(ranks: Ranks, ties: str = "expected") -> float:
-    """Median over queries of the first right answer's rank, best is 1; a tie stands at the middle of its range.
+    """Median of `middle_ranks`.
 
     Of an even number of queries the two middle ranks are averaged and rounded down, as the field's evaluators do.
     """
-    first, last = _range(ranks)
-    chosen = check_ties(ties)
-    places = {"expected": (first + last) / 2, "optimistic": first, "pessimistic": last}[chosen]
-    ordered = np.sort(np.asarray(places, np.float64))
+    ordered = np.sort(middle_ranks(ranks, ties))
     low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
     return float(low if low == high else (low + high) // 2)
 
 
-def mean_rank(ranks: Ranks, ties: str = "expected") -> float:
-    """Mean over queries of the first right answer's rank, best is 1; in a tie it is a + (T + 1) / (m + 1)."""
+def first_ranks(ranks: Ranks, ties: str = "expected") -> Floats:
+    """Of each query, the first right answer's rank, best is 1; in a tie it is a + (T + 1) / (m + 1)."""
     first, last = _range(ranks)
     chosen = check_ties(ties)
     if chosen != "expected":
-        return float(np.mean(first if chosen == "optimistic" else last))
+        return np.asarray(first if chosen == "optimistic" else last, np.float64)
     a, tied, m = _first(ranks)
-    return float(np.mean(a + (tied + 1) / (m + 1)))
+    return np.asarray(a + (tied + 1) / (m + 1))
 
 
-def r_precision(ranks: Ranks, ties: str = "expected") -> float:
-    """Mean over queries of the share of right answers among the first R, R being how many the query has."""
+def mean_rank(ranks: Ranks, ties: str = "expected") -> float:
+    """Mean of `first_ranks`."""
+    return float(np.mean(first_ranks(ranks, ties)))
+
+
+def r_precisions(ranks: Ranks, ties: str = "expected") -> Floats:
+    """Of each query, the share of right answers among the first R, R being how many the query has."""
     chosen, r = check_ties(ties), _right(ranks)
     if chosen == "expected":
         tied = ranks.tied + 1
         inside = np.clip(r - ranks.above, 0, tied) / tied
     else:
         inside = (_Groups(ranks).place(chosen) <= r).astype(np.float64)
-    return _mean_share(ranks, inside)
+    return _shares(ranks, inside)
 
 
-def map_at_r(ranks: Ranks, ties: str = "expected") -> float:
-    """mAP@R: mean over queries of 1/R sum_{r <= R} P@r rel_r (Musgrave et al. 2020; ECCV Caption, Chun et al. 2022)."""
+def r_precision(ranks: Ranks, ties: str = "expected") -> float:
+    """Mean of `r_precisions`."""
+    return float(np.mean(r_precisions(ranks, ties)))
+
+
+def average_precisions(ranks: Ranks, ties: str = "expected") -> Floats:
+    """Of each query, AP@R = 1/R sum_{r <= R} P@r rel_r (Musgrave et al. 2020; ECCV Caption, Chun et al. 2022)."""
     chosen, r, groups = check_ties(ties), _right(ranks), _Groups(ranks)
     place = groups.place("optimistic" if chosen == "expected" else chosen)
     gain = np.where(place <= r, (groups.before + groups.nth) / place, 0.0)
     if chosen == "expected":
         gain = np.where(ranks.tied > 0, _expected_precision(ranks, groups, r), gain)
-    return _mean_share(ranks, gain)
+    return _shares(ranks, gain)
+
+
+def map_at_r(ranks: Ranks, ties: str = "expected") -> float:
+    """mAP@R: mean of `average_precisions`."""
+    return float(np.mean(average_precisions(ranks, ties)))
 
 
 def _first(ranks: Ranks) -> tuple[Ints, Ints, Ints]:
@@ -173,10 +224,10 @@ def _expected_precision(ranks: Ranks, groups: _Groups, r: Ints) -> Floats:
     return np.asarray(((groups.before + 1) * inverse + others) / tied)
 
 
-def _mean_share(ranks: Ranks, gains: Floats) -> float:
-    """Gains (p,) summed within each query and divided by its R; the mean over queries that have a right answer."""
+def _shares(ranks: Ranks, gains: Floats) -> Floats:
+    """Gains (p,) summed within each query that has a right answer and divided by its R."""
     starts = _starts(ranks)
-    return float(np.mean(np.add.reduceat(gains, starts) / ranks.positives[ranks.positives > 0]))
+    return np.asarray(np.add.reduceat(gains, starts) / ranks.positives[ranks.positives > 0])
 
 
 def _starts(ranks: Ranks) -> Ints:

@@ -1,4 +1,4 @@
-"""Where the right answers stand: one streaming pass over score tiles gives both directions.
+"""Where the right answers stand: one streaming pass over score tiles gives both directions, and folds of them.
 
 For every query and every one of its right answers, count the gallery items that score strictly above it and those
 that tie with it. Every metric follows from these counts, and no more than a few tiles are ever held.
@@ -11,7 +11,7 @@ computed first, their scores noted, and the tiles kept (or computed again with t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,15 +21,27 @@ from torch import Tensor
 from ..data.files import Progress
 from ..data.matches import Matches
 from ..errors import DataError
+from .counting import Counter
+from .folds import Folds
 from .tiles import Block, Items, Side, Tiles, choose_block
 
-__all__ = ["Ranks", "rank", "rank_scores", "top"]
+__all__ = [
+    "Folds",
+    "Ranking",
+    "Ranks",
+    "rank",
+    "rank_scores",
+    "rank_tiles",
+    "rank_within",
+    "ready_tiles",
+    "score_tiles",
+    "top",
+]
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
+Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 _KEPT_BYTES = 128 << 20
-_FEW = 64
-"""Up to so many right answers a query, comparing with each in turn is faster than searching them sorted."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +50,14 @@ class Ranks:
 
     Attributes:
         indptr: (q + 1,), the right answers of query r are entries indptr[r]:indptr[r + 1].
-        items: (p,), their gallery rows, ascending within a query.
+        items: (p,), their gallery rows, ascending within a query (among items of one kind, rows of all of them).
         above: (p,), gallery items that score strictly higher.
         tied: (p,), OTHER gallery items with the same score, right or wrong.
         gallery: how many items are ranked.
+        scores: (p,), the right answers' scores; None for rankings that come without.
+        best: (q,), each query's highest score, where it was asked for.
+        depth: (q,), how far each query's ranking is known; None is to the end. A right answer that is not among the
+            known has `above` equal to `gallery`.
     """
 
     indptr: Ints
@@ -49,6 +65,9 @@ class Ranks:
     above: Ints
     tied: Ints
     gallery: int
+    scores: Floats | None = None
+    best: Floats | None = None
+    depth: Ints | None = None
 
     @property
     def positives(self) -> Ints:
@@ -74,7 +93,35 @@ class Ranks:
         known = at < len(ranked)
         if not known.all() or not np.array_equal(ranked[at], wanted):
             raise DataError("matches: some were not ranked; rank with the union of all right answers")
-        return Ranks(matches.indptr(), self.items[at], self.above[at], self.tied[at], self.gallery)
+        return replace(
+            self,
+            indptr=matches.indptr(),
+            items=self.items[at],
+            above=self.above[at],
+            tied=self.tied[at],
+            scores=None if self.scores is None else self.scores[at],
+        )
+
+    def part(self, queries: slice, items: slice) -> Ranks:
+        """The ranking of some queries whose right answers and gallery are these items alone."""
+        first, last = self.indptr[queries.start], self.indptr[queries.stop]
+        return Ranks(
+            self.indptr[queries.start : queries.stop + 1] - first,
+            self.items[first:last] - items.start,
+            self.above[first:last],
+            self.tied[first:last],
+            items.stop - items.start,
+            None if self.scores is None else self.scores[first:last],
+        )
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Both directions, and the folds' where there are some."""
+
+    i2t: Ranks
+    t2i: Ranks
+    folds: tuple[tuple[Ranks, Ranks], ...] = ()
 
 
 def rank(
@@ -102,11 +149,25 @@ def rank(
         DataError: an embedding or a score is not finite (the item is named), or sizes do not fit.
     """
     _fit(matches, (len(images), len(texts)))
+    tiles = score_tiles(similarity, images, texts, block=block, image_ids=image_ids, caption_ids=caption_ids)
+    found = rank_tiles(*tiles, matches, matches.transpose(), progress=progress)
+    return found.i2t, found.t2i
+
+
+def score_tiles(
+    similarity: Any,
+    images: Items,
+    texts: Items,
+    *,
+    block: Block | None = None,
+    image_ids: Sequence[str] | None = None,
+    caption_ids: Sequence[str] | None = None,
+) -> tuple[Tiles, Tiles | None]:
+    """Tiles (i, c), and (c, i) where the similarity is not symmetric. Arguments as `rank`."""
     sides = Side("image", image_ids), Side("caption", caption_ids)
     tiles = Tiles.of(similarity, images, texts, block, sides)
     turned = None if block is None else (block[1], block[0])
-    back = None if similarity.symmetric else Tiles.of(similarity, texts, images, turned, (sides[1], sides[0]))
-    return _both(tiles, back, matches, progress)
+    return tiles, None if similarity.symmetric else Tiles.of(similarity, texts, images, turned, (sides[1], sides[0]))
 
 
 def rank_scores(
@@ -119,21 +180,22 @@ def rank_scores(
     caption_ids: Sequence[str] | None = None,
 ) -> tuple[Ranks, Ranks]:
     """As `rank`, of ready scores: `i2t (i, c)` and `t2i (c, i)`, None where it is `i2t` transposed."""
-    sides = Side("image", image_ids), Side("caption", caption_ids)
+    sides, shape = (Side("image", image_ids), Side("caption", caption_ids)), matches.shape
+    tiles, back = ready_tiles(i2t, shape, sides, block), None
+    if t2i is not None:
+        turned = None if block is None else (block[1], block[0])
+        back = ready_tiles(t2i, (shape[1], shape[0]), (sides[1], sides[0]), turned)
+    found = rank_tiles(tiles, back, matches, matches.transpose())
+    return found.i2t, found.t2i
 
-    def ready(scores: Any, shape: tuple[int, int], block: Block | None, sides: tuple[Side, Side]) -> Tiles:
-        array = np.asarray(scores)
-        if array.shape != shape:
-            raise DataError(f"scores: shape {array.shape}, expected {shape} as the right answers say")
-        tensor = torch.from_numpy(array if array.dtype == np.float32 else array.astype(np.float64))
-        return Tiles(lambda rows, columns: tensor[rows, columns], shape, choose_block(shape, 1, block), sides)
 
-    shape = matches.shape
-    tiles = ready(i2t, shape, block, sides)
-    if t2i is None:
-        return _both(tiles, None, matches, None)
-    turned = None if block is None else (block[1], block[0])
-    return _both(tiles, ready(t2i, (shape[1], shape[0]), turned, (sides[1], sides[0])), matches, None)
+def ready_tiles(scores: Any, shape: tuple[int, int], sides: tuple[Side, Side], block: Block | None = None) -> Tiles:
+    """Tiles of a ready matrix. Raises DataError for one of another shape."""
+    array = np.asarray(scores)
+    if array.shape != shape:
+        raise DataError(f"scores: shape {array.shape}, expected {shape} as the right answers say")
+    tensor = torch.from_numpy(array if array.dtype == np.float32 else array.astype(np.float64))
+    return Tiles(lambda rows, columns: tensor[rows, columns], shape, choose_block(shape, 1, block), sides)
 
 
 def _fit(matches: Matches, shape: tuple[int, int]) -> None:
@@ -141,21 +203,91 @@ def _fit(matches: Matches, shape: tuple[int, int]) -> None:
         raise DataError(f"matches: {matches.shape} images and captions, embeddings: {shape}; expected as many")
 
 
-def _both(tiles: Tiles, back: Tiles | None, matches: Matches, progress: Progress | None) -> tuple[Ranks, Ranks]:
-    """Without `back` one tile serves both directions: its rows ask, then its columns do."""
-    rows, columns = _Counter(matches), _Counter(matches.transpose())
+def rank_tiles(
+    tiles: Tiles,
+    back: Tiles | None,
+    i2t: Matches,
+    t2i: Matches,
+    *,
+    folds: Folds | None = None,
+    best: bool = False,
+    progress: Progress | None = None,
+) -> Ranking:
+    """Both directions in one pass: of one tile first the rows ask, then the columns.
+
+    Args:
+        tiles: scores (i, c).
+        back: scores (c, i) where they are others.
+        i2t, t2i: right answers (i, c) and (c, i), which need not be the same pairs.
+        folds: also rank within each fold.
+        best: also note each query's highest score.
+    """
+    turned = None if folds is None else folds.turned()
+    rows, columns = _Asker(i2t, folds, best), _Asker(t2i, turned, best)
     with torch.inference_mode():
         if back is None:
             _stream(tiles, rows, columns, progress)
         else:
             _stream(tiles, rows, None, progress)
             _stream(back, columns, None, progress)
-    return rows.ranks(), columns.ranks()
+    return Ranking(_made(rows.whole), _made(columns.whole), tuple(zip(rows.parts(), columns.parts(), strict=True)))
 
 
-def _stream(tiles: Tiles, rows: _Counter, columns: _Counter | None, progress: Progress | None) -> None:
+def rank_within(tiles: Tiles, matches: Matches, *, progress: Progress | None = None) -> Ranks:
+    """Ranks among items of one kind, text to text or image to image: an item is never its own answer.
+
+    Args:
+        tiles: scores (n, n) that leave the item itself out (`Tiles.without_self`).
+        matches: right answers (n, n) without the diagonal.
+    """
+    asker = _Asker(matches, None, False)
+    with torch.inference_mode():
+        _stream(tiles, asker, None, progress)
+    return replace(_made(asker.whole), gallery=max(len(matches.indptr()) - 2, 0))
+
+
+def _made(counter: Counter) -> Ranks:
+    above, tied = counter.counts()
+    return Ranks(counter.indptr, counter.items, above, tied, counter.gallery, counter.scores, counter.best)
+
+
+class _Asker:
+    """Counts of one direction over the whole gallery, and over each query's fold."""
+
+    def __init__(self, matches: Matches, folds: Folds | None, best: bool) -> None:
+        self.folds, self.whole = folds, Counter(matches, best=best)
+        self.within = None if folds is None else Counter(folds.inside(matches))
+
+    def note(self, tile: Tensor, rows: slice, columns: slice) -> None:
+        self.whole.note(tile, rows, columns)
+        if self.within is not None:
+            self.within.note(tile, rows, columns)
+
+    def count(self, tile: Tensor, rows: slice, columns: slice) -> None:
+        self.whole.count(tile, rows, columns)
+        if self.folds is None or self.within is None:
+            return
+        for r, c in zip(self.folds.images, self.folds.captions, strict=True):
+            top, bottom = max(r.start, rows.start), min(r.stop, rows.stop)
+            left, right = max(c.start, columns.start), min(c.stop, columns.stop)
+            if top < bottom and left < right:
+                piece = tile[top - rows.start : bottom - rows.start, left - columns.start : right - columns.start]
+                self.within.count(piece, slice(top, bottom), slice(left, right))
+
+    def parts(self) -> list[Ranks]:
+        """The ranks of each fold."""
+        if self.folds is None or self.within is None:
+            return []
+        ranks = _made(self.within)
+        return [ranks.part(r, c) for r, c in zip(self.folds.images, self.folds.captions, strict=True)]
+
+
+def _stream(tiles: Tiles, rows: _Asker, columns: _Asker | None, progress: Progress | None) -> None:
     """Note the right answers' scores, then count. Every tile is looked at before anything is returned."""
-    held = rows.tiles(tiles.block)
+    held = rows.whole.tiles(tiles.block)
+    if columns is not None:
+        turned = columns.whole.tiles((tiles.block[1], tiles.block[0]))
+        held = sorted(set(held) | {(r, c) for c, r in turned})
     steps, done = len(held) + tiles.grid[0] * tiles.grid[1], 0
     kept: dict[tuple[int, int], Tensor] = {}
     for counting in (False, True):
@@ -164,89 +296,14 @@ def _stream(tiles: Tiles, rows: _Counter, columns: _Counter | None, progress: Pr
             if tile is None:
                 tile = tiles[number]
             span = tiles.span(number)
-            for counter, view, place in ((rows, tile, span), (columns, tile.T, (span[1], span[0]))):
-                if counter is not None:
-                    (counter.count if counting else counter.note)(view, *place)
+            for asker, view, place in ((rows, tile, span), (columns, tile.T, (span[1], span[0]))):
+                if asker is not None:
+                    (asker.count if counting else asker.note)(view, *place)
             if not counting and (len(kept) + 1) * tile.nbytes <= _KEPT_BYTES:
                 kept[number] = tile
             done += 1
             if progress is not None:
                 progress(done, steps)
-
-
-class _Counter:
-    """Counts of one direction. `matches` has its queries as rows."""
-
-    def __init__(self, matches: Matches) -> None:
-        self.indptr, self.query, self.items = matches.indptr(), matches.images, matches.captions
-        self.gallery = matches.shape[1]
-        self.scores = np.zeros(len(matches), np.float64)
-        self.above = np.zeros(len(matches), np.int64)
-        self.equal = np.zeros(len(matches), np.int64)
-
-    def tiles(self, block: Block) -> list[tuple[int, int]]:
-        """Numbers of the tiles that hold a right answer, row by row."""
-        numbers = np.unique(np.stack([self.query // block[0], self.items // block[1]], axis=1), axis=0)
-        return [(int(r), int(c)) for r, c in numbers]
-
-    def note(self, tile: Tensor, rows: slice, columns: slice) -> None:
-        """Keep the scores of the right answers inside the tile."""
-        first, last = self.indptr[rows.start], self.indptr[rows.stop]
-        items = self.items[first:last]
-        inside = np.flatnonzero((items >= columns.start) & (items < columns.stop)) + first
-        at = torch.from_numpy(self.query[inside] - rows.start), torch.from_numpy(self.items[inside] - columns.start)
-        self.scores[inside] = tile[at].double().numpy()
-
-    def count(self, tile: Tensor, rows: slice, columns: slice) -> None:
-        """Add the tile's items above and equal to every right answer of its rows."""
-        first, last = self.indptr[rows.start], self.indptr[rows.stop]
-        if first == last:
-            return
-        query = self.query[first:last] - rows.start
-        place = np.arange(first, last) - self.indptr[self.query[first:last]]
-        # No score is above or equal to infinity, so the padding counts nothing.
-        table = np.full((rows.stop - rows.start, int(place.max()) + 1), np.inf)
-        table[query, place] = self.scores[first:last]
-        counts = _one_by_one if table.shape[1] <= _FEW else _sorted
-        above, equal = counts(tile, torch.from_numpy(table).to(tile.dtype))
-        self.above[first:last] += above.numpy()[query, place].astype(np.int64)
-        self.equal[first:last] += equal.numpy()[query, place].astype(np.int64)
-
-    def ranks(self) -> Ranks:
-        # Each right answer met itself once; if not, a tile came out differently the second time.
-        if len(self.equal) and self.equal.min() < 1:
-            raise RuntimeError("a score changed between two computations of one tile; is the similarity random?")
-        return Ranks(self.indptr, self.items, self.above, self.equal - 1, self.gallery)
-
-
-def _one_by_one(tile: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
-    """How many of each row of `tile (n, g)` are above and equal to each of `table (n, m)`: two (n, m)."""
-    above, equal = torch.empty_like(table), torch.empty_like(table)
-    # Comparing into floats and adding those is exact below 2^24 items and three times as fast as adding booleans.
-    flags = torch.empty_like(tile)
-    for column in range(table.shape[1]):
-        score = table[:, column, None]
-        above[:, column] = torch.gt(tile, score, out=flags).sum(dim=1)
-        equal[:, column] = torch.eq(tile, score, out=flags).sum(dim=1)
-    return above, equal
-
-
-def _sorted(tile: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
-    """As `_one_by_one`, one binary search of every score among its row's sorted right answers."""
-    ordered, order = table.sort(dim=1)
-    tile = tile.contiguous()
-    above = _passed(torch.searchsorted(ordered, tile, right=False), table.shape[1])
-    at_least = _passed(torch.searchsorted(ordered, tile, right=True), table.shape[1])
-    out = torch.empty_like(above)
-    return out.scatter(1, order, above), out.scatter(1, order, at_least - above)
-
-
-def _passed(places: Tensor, m: int) -> Tensor:
-    """places (n, g) in 0..m -> (n, m): how many of each row lie beyond each place."""
-    n = len(places)
-    flat = places + torch.arange(n)[:, None] * (m + 1)
-    counts = torch.bincount(flat.flatten(), minlength=n * (m + 1)).view(n, m + 1)
-    return counts[:, 1:].flip(1).cumsum(1).flip(1)
 
 
 def top(

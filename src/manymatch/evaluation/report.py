@@ -1,18 +1,49 @@
-"""What an evaluation found: flat rows for code, the field's table for people."""
+"""What an evaluation found: flat rows for code, the field's tables for people."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import UnknownName
-from .protocols import PROTOCOLS, Row
+from .protocols import Measured
 
-__all__ = ["Report"]
+__all__ = ["Report", "Row", "plain_row", "row", "table"]
 
-_ARROWS = ("i2t", "t2i")
+Row = dict[str, Any]
+"""`protocol, direction, metric, value, low, high, queries, gallery, truth`, and `run` first."""
+
+_SAID = ("own", "matches")
+"""Protocols whose truth says all that their name would."""
+
+_PLAIN = ("median rank", "mean rank")
+"""Metrics that are no shares: printed as short as they are."""
+
+
+def row(
+    protocol: str, found: Measured, value: float, ends: tuple[float | None, float | None], truth: str | None
+) -> Row:
+    """One measured number; `low` and `high` are the ends of its confidence interval where one was computed."""
+    out = plain_row(protocol, found.direction, found.metric, value, found.queries, found.gallery)
+    return {**out, "low": ends[0], "high": ends[1], "truth": truth}
+
+
+def plain_row(protocol: str, direction: str, metric: str, value: float, asked: int, ranked: int) -> Row:
+    """A number without interval and truth."""
+    return {
+        "protocol": protocol,
+        "direction": direction,
+        "metric": metric,
+        "value": value,
+        "low": None,
+        "high": None,
+        "queries": asked,
+        "gallery": ranked,
+        "truth": None,
+    }
 
 
 @dataclass(frozen=True)
@@ -21,7 +52,8 @@ class Report:
 
     Attributes:
         rows: flat dicts `run, protocol, direction, metric, value, low, high, queries, gallery, truth`. Shares are
-            percent, unrounded. Protocol "health" says how the embeddings themselves are.
+            percent, unrounded. `low` and `high` are the ends of a 95 % interval over images. Protocol "health" says how
+            the embeddings themselves are.
         notes: what was left out and why, in words.
         made: how each run was made, one line a run.
     """
@@ -44,62 +76,80 @@ class Report:
         return json.dumps(rows, indent=1, allow_nan=False)
 
     def __str__(self) -> str:
-        parts = [_table(lines) for lines in (self._own(), self._matches(), self._health()) if len(lines) > 1]
+        protocols = list(dict.fromkeys(row["protocol"] for row in self.rows))
+        parts = [table(lines) for name in protocols for lines in [self._table(name)] if len(lines) > 1]
         return "\n\n".join([*parts, *("\n".join(lines) for lines in (self.made, self.notes) if lines)])
 
-    def _runs(self, protocol: str) -> list[dict[tuple[str, str], Row]]:
-        """Rows of a protocol by metric and direction, one mapping a run, in order of appearance."""
+    def _runs(self, protocol: str) -> dict[str, dict[tuple[str, str], Row]]:
+        """Run -> rows of a protocol by direction and metric, in order of appearance."""
         out: dict[str, dict[tuple[str, str], Row]] = {}
         for row in self.rows:
             if row["protocol"] == protocol:
-                out.setdefault(row["run"], {})[row["metric"], row["direction"]] = row
-        return list(out.values())
+                out.setdefault(row["run"], {})[row["direction"], row["metric"]] = row
+        return out
 
-    def _own(self) -> list[list[str]]:
-        depths = ("R@1", "R@5", "R@10")
-        head = ["own captions", *(f"{d} {m}" if m == "R@1" else m for d in _ARROWS for m in depths), "RSUM"]
-        lines = [[*head, "median i2t", "t2i", *_COUNTS]]
-        for found in self._runs("own"):
-            shares = [f"{found[m, d]['value']:.1f}" for d in _ARROWS for m in depths]
-            medians = [f"{found['median rank', d]['value']:g}" for d in _ARROWS]
-            first = found["R@1", "i2t"]
-            lines.append([first["run"], *shares, f"{found['RSUM', 'both']['value']:.1f}", *medians, *_counts(found)])
-        return lines
-
-    def _matches(self) -> list[list[str]]:
-        metrics = ("R-precision", "mAP@R", "R@1")
-        head = [f"{d} {m}" if m == metrics[0] else m for d in _ARROWS for m in metrics]
-        lines = [[PROTOCOLS["matches"].truth_name, *head, *_COUNTS]]
-        for found in self._runs("matches"):
-            shares = [f"{found[m, d]['value']:.1f}" for d in _ARROWS for m in metrics]
-            lines.append([found["R@1", "i2t"]["run"], *shares, *_counts(found)])
-        return lines
-
-    def _health(self) -> list[list[str]]:
-        metric = "log circular variance"
-        lines = [[metric, "images", "captions"]]
-        for found in self._runs("health"):
-            shown = [found.get((metric, d)) for d in ("i2i", "t2t")]
-            run = next(row["run"] for row in shown if row is not None)
-            lines.append([run, *("-" if row is None else f"{row['value']:.2f}" for row in shown)])
+    def _table(self, protocol: str) -> list[list[str]]:
+        """Head, and a line a run: its numbers but mean ranks, what they were counted over, and intervals below."""
+        runs = self._runs(protocol)
+        columns = list(dict.fromkeys(c for found in runs.values() for c in found if c[1] != "mean rank"))
+        counted = [d for d in dict.fromkeys(d for d, _ in columns) if d != "both"]
+        truth = next((row["truth"] for found in runs.values() for row in found.values()), None)
+        title = protocol if truth is None else truth if protocol in _SAID else f"{protocol}: {truth}"
+        head = [title, *_heads(columns)]
+        if truth is not None:
+            head += _heads([(d, "queries") for d in counted]) + _heads([(d, "gallery") for d in counted])
+        lines = [head]
+        for run, found in runs.items():
+            cells = [_shown(found[column]) if column in found else "-" for column in columns]
+            if truth is not None:
+                cells += [_count(found, d, what) for what in ("queries", "gallery") for d in counted]
+            lines.append([run, *cells])
+            ends = [_ends(found[column]) if column in found else "" for column in columns]
+            if any(ends):
+                lines.append(["  95 %", *ends])
         return lines
 
 
-_COUNTS = ("queries i2t", "t2i", "gallery i2t", "t2i", "truth")
+def _heads(columns: Sequence[tuple[str, str]]) -> list[str]:
+    """Names of columns; a direction is said where it changes."""
+    out, last = [], ""
+    for direction, metric in columns:
+        short = metric.removesuffix(" rank")
+        out.append(short if direction in (last, "both") else f"{direction} {short}")
+        last = direction
+    return out
 
 
-def _counts(found: dict[tuple[str, str], Row]) -> list[str]:
-    counted = [str(found["R@1", d][name]) for name in ("queries", "gallery") for d in _ARROWS]
-    return [*counted, str(found["R@1", "i2t"]["truth"])]
+def _shown(found: Row) -> str:
+    value = found["value"]
+    if found["metric"] in _PLAIN:
+        return f"{value:.1f}".removesuffix(".0")
+    correlation = found["metric"].startswith("spearman") or found["protocol"] == "health"
+    return f"{value:.2f}" if correlation else f"{value:.1f}"
 
 
-def _table(lines: Sequence[Sequence[str]]) -> str:
+def _ends(found: Row) -> str:
+    if found["low"] is None:
+        return ""
+    low, high = (_shown({**found, "value": found[end]}) for end in ("low", "high"))
+    return f"{low}-{high}" if found["low"] >= 0 else f"{low}..{high}"
+
+
+def _count(found: dict[tuple[str, str], Row], direction: str, what: str) -> str:
+    return next((str(row[what]) for (d, _), row in found.items() if d == direction), "-")
+
+
+def table(lines: Sequence[Sequence[str]]) -> str:
     """Columns as wide as their widest cell; the first is flush left, numbers flush right."""
-    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if place == 0 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
+    longest = max(len(line) for line in lines)
+    filled = [[*line, *[""] * (longest - len(line))] for line in lines]
+    widths = [max(len(cell) for cell in column) for column in zip(*filled, strict=True)]
+    return "\n".join(_line(line, widths) for line in filled)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    placed: Iterator[str] = (
+        cell.ljust(width) if place == 0 else cell.rjust(width)
+        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
     )
+    return "  ".join(placed).rstrip()

@@ -53,12 +53,19 @@ class Tiles:
         shape: (q, g).
         block: sides of a tile.
         sides: what rows and columns are, for messages.
+        hollow: row n and column n are one item, which is below everything for itself.
     """
 
     def __init__(
-        self, score: Callable[[slice, slice], Tensor], shape: tuple[int, int], block: Block, sides: tuple[Side, Side]
+        self,
+        score: Callable[[slice, slice], Tensor],
+        shape: tuple[int, int],
+        block: Block,
+        sides: tuple[Side, Side],
+        *,
+        hollow: bool = False,
     ) -> None:
-        self.score, self.shape, self.block, self.sides = score, shape, block, sides
+        self.score, self.shape, self.block, self.sides, self.hollow = score, shape, block, sides, hollow
         self.grid = (math.ceil(shape[0] / block[0]), math.ceil(shape[1] / block[1]))
 
     @classmethod
@@ -111,6 +118,17 @@ class Tiles:
         tile = whole[: rows.stop - rows.start, : columns.stop - columns.start]
         if not math.isfinite(float(tile.sum())):
             self._refuse(tile, rows.start, columns.start)
+        return self._hollowed(tile, rows.start, columns.start) if self.hollow else tile
+
+    def without_self(self) -> Tiles:
+        """The same tiles of n items against themselves, where no item meets itself."""
+        return Tiles(self.score, self.shape, self.block, self.sides, hollow=True)
+
+    def _hollowed(self, tile: Tensor, first_row: int, first_column: int) -> Tensor:
+        first, last = max(first_row, first_column), min(first_row + len(tile), first_column + tile.shape[1])
+        rows = torch.arange(first, max(first, last))
+        tile = tile.clone()
+        tile[rows - first_row, rows - first_column] = -math.inf
         return tile
 
     def _refuse(self, tile: Tensor, first_row: int, first_column: int) -> None:

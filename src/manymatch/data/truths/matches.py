@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError
-from .files import read_objects, regular_file
-from .matches import Matches
-from .pairs import Pairs, Problem
+from ...errors import DataError
+from ..files import read_objects, regular_file
+from ..matches import Matches
+from ..pairs import Pairs, Problem
 
 __all__ = ["MatchesFile"]
 

@@ -1,0 +1,30 @@
+"""What is measured, by name: a file for a protocol or a family of them; a new one takes its place in `PROTOCOLS`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...data.pairs import Pairs
+from ...errors import DataError, UnknownName
+from .base import Asked, Direction, Found, Measured, Protocol
+from .coco import Coco1K, Coco5K
+from .matches import EveryMatch
+from .own import Own
+
+__all__ = ["PROTOCOLS", "Asked", "Direction", "Found", "Measured", "Protocol", "choose"]
+
+PROTOCOLS: dict[str, Protocol] = {each.name: each for each in (Own(), Coco5K(), Coco1K(), EveryMatch())}
+"""Every protocol by its name, in the order of reports."""
+
+
+def choose(asked: str | Sequence[str] | None, pairs: Pairs) -> list[str]:
+    """Names of the protocols to run: those asked for, else what the data's truth allows. Raises UnknownName."""
+    if asked is None:
+        return [name for name, protocol in PROTOCOLS.items() if protocol.fits(pairs)]
+    names = list(dict.fromkeys([asked] if isinstance(asked, str) else asked))
+    for name in names:
+        if name not in PROTOCOLS:
+            raise UnknownName("protocol", name, PROTOCOLS)
+    if not names:
+        raise DataError(f"protocol: found an empty list, expected one or more of {', '.join(PROTOCOLS)}")
+    return names

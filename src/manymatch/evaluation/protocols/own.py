@@ -1,0 +1,42 @@
+"""The field's table: own captions, R@1, R@5, R@10 both ways and their sum, median and mean rank."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ...data.pairs import Pairs
+from ..measures import Sum
+from .base import Asked, Direction, Found, Measured, Protocol
+
+__all__ = ["Own", "table"]
+
+DEPTHS = (1, 5, 10)
+
+
+def table(directions: Sequence[Direction]) -> Iterator[Measured]:
+    """R@K of every direction, RSUM where all are known, median and mean rank."""
+    shares = [share for direction in directions for share in direction.hits(*DEPTHS)]
+    yield from shares
+    if len(shares) == len(directions) * len(DEPTHS):
+        asked, ranked = (sum(getattr(s, what) for s in shares[:: len(DEPTHS)]) for what in ("queries", "gallery"))
+        yield Measured("both", "RSUM", Sum([share.measure for share in shares]), asked, ranked)
+    middles = [list(direction.middles()) for direction in directions]
+    for same in zip(*middles, strict=False):
+        yield from same
+
+
+class Own(Protocol):
+    """Each image's own captions, each caption's own image."""
+
+    name = "own"
+    truth_name = "own captions"
+
+    def fits(self, pairs: Pairs) -> bool:
+        return True
+
+    def ask(self, pairs: Pairs) -> Asked:
+        own = pairs.matches()
+        return Asked(own, own.transpose())
+
+    def measure(self, found: Found) -> Iterator[Measured]:
+        yield from table([found.i2t, found.t2i])

@@ -1,0 +1,164 @@
+"""Where scores come from: a model's similarity, tile by tile, or a ready matrix. Both answer the same questions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from ..data.files import Progress
+from ..data.matches import Matches
+from ..errors import DataError
+from .folds import Folds
+from .ranks import Ranking, Ranks, rank_tiles, rank_within, ready_tiles, score_tiles
+from .tiles import Items, Side, Tiles
+
+__all__ = ["MatrixScores", "ModelScores", "Source"]
+
+_WHOLE_BYTES = 1 << 30
+"""Up to this size a matrix is kept, so that what reads whole rows of both directions computes scores once."""
+
+_ROWS_BYTES = 32 << 20
+
+Rows = Iterator[tuple[slice, np.ndarray[Any, Any]]]
+
+
+class Source(Protocol):
+    """Scores of i images and c captions, both ways."""
+
+    def ranking(self, i2t: Matches, t2i: Matches, *, folds: Folds | None, best: bool) -> Ranking:
+        """Where the right answers stand; arguments as `ranks.rank_tiles`."""
+        ...
+
+    def within(self, kind: str, matches: Matches) -> Ranks:
+        """The same among items of one kind, "t2t" or "i2i". Raises DataError where there are no such scores."""
+        ...
+
+    def rows(self, direction: str) -> Rows:
+        """Whole rows of "i2t" or "t2i": (queries, scores (b, g)), block by block, all finite."""
+        ...
+
+
+class ModelScores:
+    """Scores of embeddings by a similarity, never whole.
+
+    Args:
+        similarity: a `Similarity`.
+        images, texts: embeddings of i images and c captions.
+        image_ids, caption_ids: how messages name an item.
+        progress: called with (done, total) tiles.
+    """
+
+    def __init__(
+        self,
+        similarity: Any,
+        images: Items,
+        texts: Items,
+        *,
+        image_ids: Sequence[str] | None = None,
+        caption_ids: Sequence[str] | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.similarity, self.progress = similarity, progress
+        self.items = {"image": images, "caption": texts}
+        self.ids = {"image": image_ids, "caption": caption_ids}
+
+    def ranking(self, i2t: Matches, t2i: Matches, *, folds: Folds | None = None, best: bool = False) -> Ranking:
+        images, captions = self.items["image"], self.items["caption"]
+        tiles = score_tiles(
+            self.similarity, images, captions, image_ids=self.ids["image"], caption_ids=self.ids["caption"]
+        )
+        return rank_tiles(*tiles, i2t, t2i, folds=folds, best=best, progress=self.progress)
+
+    def within(self, kind: str, matches: Matches) -> Ranks:
+        side = "image" if kind == "i2i" else "caption"
+        items, names = self.items[side], Side(side, self.ids[side])
+        tiles = Tiles.of(self.similarity, items, items, None, (names, names))
+        return rank_within(tiles.without_self(), matches, progress=self.progress)
+
+    def rows(self, direction: str) -> Rows:
+        asking, asked = ("image", "caption") if direction == "i2t" else ("caption", "image")
+        size = len(self.items[asked])
+        block = (max(16, _ROWS_BYTES // (4 * max(size, 1)) // 16 * 16), max(size, 1))
+        sides = Side(asking, self.ids[asking]), Side(asked, self.ids[asked])
+        tiles = Tiles.of(self.similarity, self.items[asking], self.items[asked], block, sides)
+        with torch.inference_mode():
+            for number in tiles:
+                yield tiles.span(number)[0], tiles[number].numpy()
+
+    def kept(self) -> Source:
+        """The same scores as one matrix where it is small enough and serves both directions, else these."""
+        shape = len(self.items["image"]), len(self.items["caption"])
+        if not self.similarity.symmetric or 4 * shape[0] * shape[1] > _WHOLE_BYTES:
+            return self
+        whole = np.empty(shape, np.float32)
+        for rows, scores in self.rows("i2t"):
+            whole[rows] = scores
+        return _KeptScores(whole, self)
+
+
+class MatrixScores:
+    """Ready scores, from any system.
+
+    Args:
+        matrices: "i2t" (i, c), and where they are known and differ "t2i" (c, i), "t2t" (c, c), "i2i" (i, i).
+        image_ids, caption_ids: how messages name an item.
+        progress: called with (done, total) tiles.
+
+    Raises:
+        DataError: no "i2t", or a matrix of another name.
+    """
+
+    def __init__(
+        self,
+        matrices: Mapping[str, Any],
+        *,
+        image_ids: Sequence[str] | None = None,
+        caption_ids: Sequence[str] | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        odd = set(matrices) - {"i2t", "t2i", "t2t", "i2i"}
+        if odd or "i2t" not in matrices:
+            raise DataError(f"scores: found {sorted(matrices)}, expected i2t and at most t2i, t2t and i2i beside it")
+        self.matrices, self.progress = dict(matrices), progress
+        self.images, self.captions = Side("image", image_ids), Side("caption", caption_ids)
+
+    def _tiles(self, name: str, shape: tuple[int, int]) -> Tiles:
+        sides = {"i": self.images, "t": self.captions}
+        return ready_tiles(self.matrices[name], shape, (sides[name[0]], sides[name[2]]))
+
+    def ranking(self, i2t: Matches, t2i: Matches, *, folds: Folds | None = None, best: bool = False) -> Ranking:
+        back = self._tiles("t2i", t2i.shape) if "t2i" in self.matrices else None
+        return rank_tiles(self._tiles("i2t", i2t.shape), back, i2t, t2i, folds=folds, best=best, progress=self.progress)
+
+    def within(self, kind: str, matches: Matches) -> Ranks:
+        if kind not in self.matrices:
+            raise DataError(f"scores: no {kind} among {', '.join(self.matrices)}; add it to the .npz to measure {kind}")
+        return rank_within(self._tiles(kind, matches.shape).without_self(), matches)
+
+    def rows(self, direction: str) -> Rows:
+        name, scores = direction, self.matrices.get(direction)
+        if scores is None:
+            name, scores = "i2t", self.matrices["i2t"]
+        tiles = self._tiles(name, scores.shape)
+        whole = tiles.score(slice(None), slice(None))
+        whole = whole if name == direction else whole.T
+        size = max(1, _ROWS_BYTES // (whole.element_size() * max(whole.shape[1], 1)))
+        for number in tiles:
+            tiles[number]  # every score is looked at: one that is not finite refuses
+        for start in range(0, len(whole), size):
+            rows = slice(start, min(start + size, len(whole)))
+            yield rows, whole[rows].contiguous().numpy()
+
+
+class _KeptScores(MatrixScores):
+    """A model's matrix; what it does not hold is asked of the model."""
+
+    def __init__(self, whole: np.ndarray[Any, Any], model: ModelScores) -> None:
+        ids, self.model = model.ids, model
+        super().__init__({"i2t": whole}, image_ids=ids["image"], caption_ids=ids["caption"], progress=model.progress)
+
+    def within(self, kind: str, matches: Matches) -> Ranks:
+        return self.model.within(kind, matches)

@@ -22,12 +22,14 @@ _PUBLIC = {
     "Samples": "embeddings",
     "Sets": "embeddings",
     "TrainConfig": "training",
+    "compare": "evaluation",
     "evaluate": "evaluation",
     "import_checkpoint": "runs",
     "load": "runs",
     "method": "methods",
     "methods_table": "methods",
     "train": "training",
+    "write_report": "report",
 }
 
 __all__ = [*_PUBLIC, "__version__"]
@@ -43,11 +45,13 @@ if TYPE_CHECKING:
     from .embeddings import Samples as Samples
     from .embeddings import Sets as Sets
     from .errors import Error as Error
+    from .evaluation import compare as compare
     from .evaluation import evaluate as evaluate
     from .index import Index as Index
     from .methods import Model as Model
     from .methods import method as method
     from .methods import methods_table as methods_table
+    from .report import write_report as write_report
     from .runs import import_checkpoint as import_checkpoint
     from .runs import load as load
     from .training import TrainConfig as TrainConfig

@@ -135,6 +135,10 @@ class Embedding:
         parts = torch.split(flat, sizes, dim=1)
         return cls(**{n: part.reshape(len(flat), *shapes[n]) for n, part in zip(shapes, parts, strict=True)})
 
+    def ambiguity(self) -> Tensor | None:
+        """How much each item leaves open (n,), in units of its kind; None where the kind cannot say."""
+        return None
+
     def first_not_finite(self) -> int | None:
         """Row of the first item with a NaN or an infinity, or None."""
         bad = torch.zeros(len(self), dtype=torch.bool)
@@ -165,6 +169,10 @@ class Sets(Embedding):
         """Spread of each set (n,): `1 - |mean of the elements|`, 0 when all are one point (DivE poster's Var.)."""
         return 1.0 - self.elements.mean(dim=1).norm(dim=-1)
 
+    def ambiguity(self) -> Tensor:
+        """The circular variance (n,), in [0, 1]."""
+        return self.circular_variance()
+
     def log_circular_variance(self) -> float:
         """Natural log of the mean circular variance: -0.69 for four orthogonal elements, -inf for a collapsed set."""
         mean = float(self.circular_variance().mean())
@@ -179,6 +187,10 @@ class Samples(Embedding):
     axes: ClassVar[Mapping[str, str]] = {"vectors": "njd"}
     vectors: Tensor
 
+    def ambiguity(self) -> Tensor:
+        """The draws' variance (n,), the mean over the coordinates."""
+        return self.vectors.var(dim=1, correction=0).mean(dim=-1)
+
 
 @dataclass(frozen=True)
 class Gaussians(Embedding):
@@ -189,6 +201,10 @@ class Gaussians(Embedding):
     mean: Tensor
     log_variance: Tensor
 
+    def ambiguity(self) -> Tensor:
+        """The mean log-variance (n,): up to a constant and a factor, the Gaussian's entropy."""
+        return self.log_variance.mean(dim=-1)
+
 
 @dataclass(frozen=True)
 class Boxes(Embedding):
@@ -198,6 +214,10 @@ class Boxes(Embedding):
     axes: ClassVar[Mapping[str, str]] = {"center": "nd", "offset": "nd"}
     center: Tensor
     offset: Tensor
+
+    def ambiguity(self) -> Tensor:
+        """Half the mean side length (n,). Not the volume: one side of length zero would make it nothing."""
+        return self.offset.mean(dim=-1)
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def test_rows_are_flat_and_complete():
     report = evaluate(perfect(pairs, name="m"), pairs)
     assert all(list(row) == FIELDS for row in report.rows)
     measured = {(row["protocol"], row["direction"], row["metric"]) for row in report.rows}
-    assert len(measured) == len(report.rows) == 11 + 6
+    assert len(measured) == len(report.rows) == 11 + 10
     found = {row["direction"]: (row["queries"], row["gallery"]) for row in report.rows}
     assert found == {"i2t": (3, 6), "t2i": (6, 3), "both": (9, 9)}
     assert {row["run"] for row in report.rows} == {"m"}
@@ -140,8 +140,8 @@ def test_sets_show_whether_they_are_still_sets():
     report = evaluate(FakeModel(spread, collapsed, SmoothChamfer(), name="dive"), pairs)
     assert report.value("log circular variance", "i2i", "health") == pytest.approx(np.log(0.5))
     assert report.value("log circular variance", "t2t", "health") == -np.inf
-    assert str(report).splitlines()[-3].split() == ["dive", "-0.69", "-inf"]
-    assert json.loads(report.json())[-1]["value"] is None
+    assert str(report).splitlines()[-3].split() == ["dive", "-0.69", *["25.00"] * 2, "-inf", *["25.00"] * 2]
+    assert json.loads(report.json())[-3]["value"] is None
 
 
 def test_json_is_the_rows():
@@ -168,7 +168,7 @@ def test_health_of_an_ensemble_is_each_members():
     pairs = made_pairs([1, 1])
     sets = [Sets(normalize(torch.randn(2, k, 5, generator=torch.Generator().manual_seed(k)), dim=-1)) for k in (2, 3)]
     models = [FakeModel(s, s, SmoothChamfer(), name=f"k{s.elements.shape[1]}") for s in sets]
-    health = [row for row in evaluate(models, pairs).rows if row["protocol"] == "health"]
+    health = [row for row in evaluate(models, pairs).rows if row["metric"] == "log circular variance"]
     assert [(row["run"], row["direction"]) for row in health] == [(r, d) for r in ("k2", "k3") for d in ("i2i", "t2t")]
 
 

@@ -1,5 +1,6 @@
 from fractions import Fraction
 from itertools import pairwise, permutations, product
+from math import log2
 from statistics import median
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from manymatch.data.matches import Matches
 from manymatch.errors import DataError, UnknownName
-from manymatch.evaluation.metrics import hit_rate, map_at_r, mean_rank, median_rank, queries, r_precision
+from manymatch.evaluation.metrics import hit_rate, map_at_r, mean_rank, median_rank, ndcg, queries, r_precision
 from manymatch.evaluation.ranks import rank_scores
 
 TIES = ("expected", "optimistic", "pessimistic")
@@ -31,7 +32,13 @@ def of_order(order: list[int], right: set[int], k: int) -> dict[str, Fraction]:
         "rank": Fraction(hits.index(True) + 1),
         "rp": precision[r - 1],
         "map": sum((precision[n] for n in range(r) if hits[n]), Fraction(0)) / r,
+        "ndcg": discounted(hits) / discounted([True] * r),
+        "ndcg@k": discounted(hits[:k]) / discounted([True] * min(r, k)),
     }
+
+
+def discounted(hits: list[bool]) -> Fraction:
+    return sum((Fraction(1 / log2(2 + n)) for n, hit in enumerate(hits) if hit), Fraction(0))
 
 
 def reference(scores: np.ndarray, dense: np.ndarray, k: int, ties: str) -> dict[str, float]:
@@ -77,6 +84,8 @@ def test_metrics_equal_their_definitions_over_every_order_of_the_ties(case, k, t
     assert median_rank(ranks, ties) == expected["median"]
     assert r_precision(ranks, ties) == pytest.approx(expected["rp"], abs=1e-12)
     assert map_at_r(ranks, ties) == pytest.approx(expected["map"], abs=1e-12)
+    assert ndcg(ranks, None, ties) == pytest.approx(expected["ndcg"], abs=1e-12)
+    assert ndcg(ranks, k, ties) == pytest.approx(expected["ndcg@k"], abs=1e-12)
 
 
 @given(small(), st.integers(1, 6))
@@ -123,6 +132,7 @@ def test_a_perfect_order_is_exactly_one():
     for ranks in rank_scores(own.dense().astype(float), None, own):
         assert hit_rate(ranks, 1) == r_precision(ranks) == 1.0
         assert map_at_r(ranks) == pytest.approx(1.0, abs=1e-12)
+        assert ndcg(ranks) == ndcg(ranks, 10) == pytest.approx(1.0, abs=1e-12)
         assert median_rank(ranks) == mean_rank(ranks) == 1.0
 
 
@@ -136,7 +146,7 @@ def test_order_of_items_does_not_matter(case, seed):
         rank_scores(scores[rows][:, columns], None, Matches.from_dense(dense[rows][:, columns])),
         strict=True,
     ):
-        for metric in (median_rank, mean_rank, r_precision, map_at_r, lambda r: hit_rate(r, 2)):
+        for metric in (median_rank, mean_rank, r_precision, map_at_r, ndcg, lambda r: hit_rate(r, 2)):
             assert metric(ranks) == pytest.approx(metric(mixed), abs=1e-12)
 
 
@@ -153,7 +163,7 @@ def test_queries_without_a_right_answer_are_left_out():
 
 def test_nothing_to_average_is_refused():
     ranks, _ = rank_scores(np.zeros((2, 3)), None, Matches.from_dense(np.zeros((2, 3))))
-    for metric in (median_rank, mean_rank, r_precision, map_at_r, lambda r: hit_rate(r, 1)):
+    for metric in (median_rank, mean_rank, r_precision, map_at_r, ndcg, lambda r: hit_rate(r, 1)):
         with pytest.raises(DataError, match="no query has a right answer"):
             metric(ranks)
 
@@ -162,6 +172,15 @@ def test_arguments_that_mean_nothing():
     ranks, _ = rank_scores(np.eye(2), None, Matches.from_dense(np.eye(2)))
     with pytest.raises(DataError, match="k = 0, expected at least 1"):
         hit_rate(ranks, 0)
-    for metric in (median_rank, mean_rank, r_precision, map_at_r, lambda r, t: hit_rate(r, 1, t)):
+    with pytest.raises(DataError, match="nDCG: k = 0, expected at least 1"):
+        ndcg(ranks, 0)
+    for metric in (
+        median_rank,
+        mean_rank,
+        r_precision,
+        map_at_r,
+        lambda r, t: ndcg(r, 2, t),
+        lambda r, t: hit_rate(r, 1, t),
+    ):
         with pytest.raises(UnknownName, match="unknown ties 'expect': did you mean 'expected'"):
             metric(ranks, "expect")

@@ -104,7 +104,7 @@ def test_one_average_takes_the_place_of_the_other() -> None:
 
 
 def test_recipes_are_checked() -> None:
-    with pytest.raises(DataError, match=r"recipe\.epochs: found 14, expected the sum of its stages, 30 \+ 30"):
+    with pytest.raises(DataError, match=r"recipe\.epochs: found 12, expected the sum of its stages, 30 \+ 30"):
         Recipe(stages=(Stage(epochs=30), Stage(epochs=30)))
     with pytest.raises(DataError, match=r"recipe\.optimiser: found 'adamp'"):
         Recipe(optimiser="adamp")  # type: ignore[arg-type]

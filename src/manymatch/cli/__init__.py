@@ -9,11 +9,13 @@ import typer
 from .. import __version__
 from ..errors import Error
 from .check import check
+from .compare import compare
 from .demo import demo
 from .evaluate import evaluate
 from .import_checkpoint import import_checkpoint
 from .index import index
 from .methods import methods
+from .report import report
 from .search import search
 from .serve import serve
 from .train import train
@@ -29,7 +31,7 @@ app = typer.Typer(
     help="Image-text retrieval where one query has many right answers: train, evaluate, index, search and serve.",
 )
 
-for _command in (demo, check, train, evaluate, index, search, serve, methods, import_checkpoint):
+for _command in (demo, check, train, evaluate, compare, report, index, search, serve, methods, import_checkpoint):
     app.command(_command.__name__.replace("_", "-"))(_command)
 
 

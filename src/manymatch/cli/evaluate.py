@@ -12,12 +12,17 @@ from .options import FeaturesOption, Field, Images, Pooled, Truth, bar, read
 if TYPE_CHECKING:
     from ..data.pairs import Pairs
 
-__all__ = ["evaluate"]
+__all__ = ["chosen", "evaluate"]
 
 
 def evaluate(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run folders; several are evaluated as one ensemble.")
+        list[Path],
+        typer.Argument(
+            metavar="RUN...",
+            help="Run folders; several are evaluated as one ensemble. Or files of any other system: "
+            "scores (.npy, .npz) or ranked lists (TREC run file, JSON).",
+        ),
     ],
     data: Annotated[Path, typer.Option("--data", metavar="DATA", help="JSON Lines, one object an image.")],
     images: Images = None,
@@ -31,7 +36,12 @@ def evaluate(
     ] = None,
     protocol: Annotated[
         list[str] | None,
-        typer.Option("--protocol", metavar="NAME", help="own or matches. Repeat it. Default: what the truth allows."),
+        typer.Option(
+            "--protocol",
+            metavar="NAME",
+            help="own, coco-5k, coco-1k, eccv, cxc, pmrp, labels, matches, graded, crowd, true-false, slices or "
+            "uncertainty. Repeat it. Default: what the data's truth allows.",
+        ),
     ] = None,
     ties: Annotated[
         str, typer.Option("--ties", help="How equal scores count: expected, optimistic or pessimistic.")
@@ -52,8 +62,8 @@ def evaluate(
     from ..evaluation import evaluate as measure
     from ..runs import load
 
-    pairs = _chosen(read(data, images, features, pooled, field, truth), split)
-    models = [load(run) for run in runs]
+    pairs = chosen(read(data, images, features, pooled, field, truth), split)
+    models = [run if run.is_file() else load(run) for run in runs]
     with bar("evaluating") as progress:
         report = measure(
             models,
@@ -70,7 +80,7 @@ def evaluate(
     typer.echo(report.json() if as_json else str(report))
 
 
-def _chosen(pairs: Pairs, split: str | None) -> Pairs:
+def chosen(pairs: Pairs, split: str | None) -> Pairs:
     """The asked split, else the test split, else (said on stderr) everything."""
     if split is None and not pairs.splits:
         typer.echo(f"{pairs.name} has no splits; all {len(pairs)} images are evaluated", err=True)

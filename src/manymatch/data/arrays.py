@@ -30,7 +30,7 @@ _DAMAGE = (
 )  # fmt: skip
 
 
-def open_arrays(path: Path, wanted: frozenset[str]) -> dict[str, Array]:
+def open_arrays(path: Path, wanted: frozenset[str], what: str = "features") -> dict[str, Array]:
     """The arrays of a file by name; the one of a `.npy` is called "".
 
     An array stored uncompressed is memory-mapped read-only (in an `.npz` too); a compressed one is read into memory.
@@ -38,6 +38,7 @@ def open_arrays(path: Path, wanted: frozenset[str]) -> dict[str, Array]:
     Args:
         path: a regular file; its first bytes say what it is, not its name.
         wanted: which members of an `.npz` to open; others are not looked at.
+        what: what messages call the file.
 
     Raises:
         DataError: neither of the two, damaged, or with an array of Python objects.
@@ -50,11 +51,11 @@ def open_arrays(path: Path, wanted: frozenset[str]) -> dict[str, Array]:
                 return {"": _mapped(path, file)}
             if head.startswith(_ZIP):
                 return _members(path, file, wanted)
-    except DataError:
-        raise
+    except DataError as error:
+        raise DataError(f"{what}: {error}") from None
     except _DAMAGE as error:
-        raise DataError(f"features: {str(path)!r} is damaged or cut short ({error})") from None
-    raise DataError(f"features: {str(path)!r} is not a NumPy file, expected .npy or .npz")
+        raise DataError(f"{what}: {str(path)!r} is damaged or cut short ({error})") from None
+    raise DataError(f"{what}: {str(path)!r} is not a NumPy file, expected .npy or .npz")
 
 
 def _members(path: Path, file: BinaryIO, wanted: frozenset[str]) -> dict[str, Array]:
@@ -112,7 +113,7 @@ def _header(path: Path, file: IO[bytes], name: str) -> _Header:
         raise ValueError(f"shape {shape}")
     if dtype.hasobject:
         which = f"array {name!r} of {str(path)!r}" if name else repr(str(path))
-        raise DataError(f"features: {which} holds Python objects (a pickle), expected numbers; it is not opened")
+        raise DataError(f"{which} holds Python objects (a pickle), expected numbers; it is not opened")
     return _Header(shape, "F" if said["fortran_order"] else "C", dtype)
 
 

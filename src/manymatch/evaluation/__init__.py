@@ -1,5 +1,8 @@
 """Room 9: how well a model finds right answers: ranks in one streaming pass, metrics, protocols, the report."""
 
+from .comparing import compare
+from .comparison import Comparison
+from .duplicates import duplicates
 from .measure import evaluate, judge
 from .metrics import hit_rate, map_at_r, mean_rank, median_rank, r_precision
 from .protocols import PROTOCOLS
@@ -9,10 +12,13 @@ from .scores import MatrixScores, ModelScores
 
 __all__ = [
     "PROTOCOLS",
+    "Comparison",
     "MatrixScores",
     "ModelScores",
     "Ranks",
     "Report",
+    "compare",
+    "duplicates",
     "evaluate",
     "hit_rate",
     "judge",

@@ -38,13 +38,20 @@ class Folds:
 
     def inside(self, matches: Matches) -> Matches:
         """The right answers that lie in one fold with their query."""
-        bounds = np.array([s.start for s in self.images]), np.array([s.start for s in self.captions])
-        fold = [
-            np.searchsorted(b, rows, side="right") - 1
-            for b, rows in zip(bounds, (matches.images, matches.captions), strict=True)
-        ]
-        ends = [np.array([s.stop for s in side]) for side in (self.images, self.captions)]
-        kept = fold[0] == fold[1]
-        for rows, place, end in zip((matches.images, matches.captions), fold, ends, strict=True):
-            kept &= (place >= 0) & (rows < end[np.maximum(place, 0)])
+        asking, asked = (
+            _numbered(slices, size)[rows]
+            for slices, size, rows in (
+                (self.images, matches.shape[0], matches.images),
+                (self.captions, matches.shape[1], matches.captions),
+            )
+        )
+        kept = (asking == asked) & (asking >= 0)
         return Matches(matches.images[kept], matches.captions[kept], matches.shape)
+
+
+def _numbered(slices: tuple[slice, ...], size: int) -> Ints:
+    """(size,): the fold of each row, -1 for none."""
+    out = np.full(size, -1, np.int64)
+    for number, rows in enumerate(slices):
+        out[rows] = number
+    return out

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from ..data.check import readable
 from ..data.files import Progress
 from ..data.matches import Matches
 from ..data.pairs import Pairs
 from ..embeddings import Embedding
 from ..errors import DataError
-from .ensemble import Joined, MeanScore
+from .duplicates import duplicates
+from .elsewhere import Elsewhere, Given, source_of
+from .encoding import encode, scores_of, seen, unlike, usable
 from .health import health
 from .measures import Floats, interval, resampled
 from .metrics import check_ties, queries
 from .protocols import PROTOCOLS, Asked, Direction, Found, Measured, choose
 from .protocols.base import nothing
+from .published import published_for
 from .ranks import Ranks
 from .report import Report, Row, row
 from .scores import ModelScores, Source
@@ -52,7 +54,7 @@ class Judged:
 
 
 def evaluate(
-    models: Model | Sequence[Model],
+    models: Model | Given | Sequence[Model | Given],
     pairs: Pairs,
     *,
     protocol: str | Sequence[str] | None = None,
@@ -60,46 +62,70 @@ def evaluate(
     batch_size: int = 256,
     resamples: int = 1000,
     run: str | Sequence[str] | None = None,
+    find_duplicates: bool = True,
     progress: Progress | None = None,
 ) -> Report:
     """How well captions find images and images find captions.
 
     Args:
-        models: one model, or several whose mean score is ranked.
+        models: one model, or several whose mean score is ranked; or one or several of what `elsewhere.source_of` takes,
+            any other system's: an array (i, c), a mapping of arrays, the path of a file of scores or of ranked lists.
         pairs: what is encoded and ranked; usually one split.
         protocol: names from `PROTOCOLS`; by default what the data's truth allows.
         ties: "expected", "optimistic" or "pessimistic", see `metrics`.
         batch_size: items encoded at a time.
         resamples: of the bootstrap over images behind the 95 % intervals; 0 leaves them out.
         run: what tables call it, or each model of an ensemble; by default the models' names.
+        find_duplicates: note images of the gallery that are one picture; reads every picture, or every feature row.
         progress: called with (done, total) of each stage: pictures, images, captions, score tiles.
 
     Raises:
         DataError: no images, no captions, no right answer, or an embedding or a score that is not finite.
         UnknownName: a protocol or a way with ties that does not exist.
     """
-    members = list(models) if isinstance(models, Sequence) else [models]
-    if not members:
-        raise DataError("evaluate: found no model, expected at least one")
     check_ties(ties)
     names = choose(protocol, pairs)
+    outside = source_of(models, pairs, progress)
+    if outside is not None:
+        notes = duplicates(pairs).notes() if find_duplicates else []
+        names = outside.measurable(names, pairs, protocol is not None)
+        return _report(outside, judge(outside.source, pairs, names, ties), pairs, resamples, run, notes)
+    members = cast("list[Model]", list(models) if isinstance(models, Sequence) else [models])
+    if not members:
+        raise DataError("evaluate: found no model, expected at least one")
     labels = [run] if isinstance(run, str) else list(run or [model.name for model in members])
-    notes = _seen(members, labels, pairs)
-    pairs, left_out = _usable(members, pairs, progress)
-    notes += left_out + _unlike(members)
-    encoded = [_encode(model, pairs, batch_size, progress) for model in members]
+    notes = seen(members, labels, pairs)
+    pairs, left_out = usable(any(model.image_input == "pixels" for model in members), pairs, progress)
+    notes += left_out + unlike(members) + (duplicates(pairs).notes() if find_duplicates else [])
+    encoded = [encode(model, pairs, batch_size, progress) for model in members]
     alone = encoded[0] if len(members) == 1 else (None, None)
-    judged = judge(_source(members, encoded, pairs, progress), pairs, names, ties, *alone)
+    judged = judge(scores_of(members, encoded, pairs, progress), pairs, names, ties, *alone)
     title = "+".join(labels)
     weights = resampled(len(pairs), resamples) if resamples else None
     rows: list[Row] = [{"run": title, **found} for found in judged.rows(weights)]
     labels = labels if len(labels) == len(members) else [model.name for model in members]
     for label, both in zip(labels, encoded, strict=True):
-        rows += [{"run": label, **found} for found in health(*both)]
+        rows += [{"run": label, **found} for found in health(*both, pairs.matches())]
     made = tuple(
         m.summary if label == m.name else f"{label}: {m.summary}" for label, m in zip(labels, members, strict=True)
     )
-    return Report(rows, (*notes, *judged.notes), made)
+    return Report(rows, (*notes, *judged.notes), made, published_for([m.name for m in members], names, pairs))
+
+
+def _report(
+    outside: Elsewhere,
+    judged: Judged,
+    pairs: Pairs,
+    resamples: int,
+    run: str | Sequence[str] | None,
+    notes: Sequence[str],
+) -> Report:
+    """Rows of scores from elsewhere: no embeddings, so nothing on their health."""
+    title = run if isinstance(run, str) else "+".join(run or outside.names)
+    found = judged.rows(resampled(len(pairs), resamples) if resamples else None)
+    rows: list[Row] = [{"run": title, **one} for one in found]
+    published = published_for([], list(judged.measured), pairs)
+    return Report(rows, (*notes, *outside.source.notes, *judged.notes), outside.made, published)
 
 
 def judge(
@@ -140,14 +166,17 @@ def judge(
                 ("t2i", ranking.t2i, each.t2i, pairs.owner),
             )
         ]
+        ranked = {kind: source.within(kind, truth) for kind, truth in each.within.items()}
         within = {
-            kind: Direction(kind, source.within(kind, truth), pairs.owner if kind == "t2t" else own, ties)
-            for kind, truth in each.within.items()
+            kind: Direction(kind, ranks, pairs.owner if kind == "t2t" else own, ties)
+            for kind, ranks in ranked.items()
+            if ranks is not None
         }
         folds = _folds(each, ranking.folds, pairs, ties)
         found = Found(pairs, each, sides[0], sides[1], folds, within, source.rows, images, texts, ties)
         measured[name] = list(PROTOCOLS[name].measure(found))
-        notes += [*each.notes, *_left_out(name, each, sides)]
+        notes += [*each.notes, *found.said, *_left_out(name, each, [*sides, *within.values()])]
+        notes += [f"{name}: the scores hold no {kind}, which is left out" for kind in ranked if kind not in within]
     return Judged(measured, tuple(dict.fromkeys(notes)))
 
 
@@ -185,92 +214,13 @@ def _union(truths: Sequence[Matches | None], shape: tuple[int, int]) -> Matches:
     return Matches.of(images, captions, shape)
 
 
-def _seen(members: Sequence[Model], labels: Sequence[str], pairs: Pairs) -> list[str]:
-    """A note for each model that was trained, or whose epoch was chosen, on these very pairs."""
-    names = labels if len(labels) == len(members) else [model.name for model in members]
-    uses = {"training": "was trained", "validation": "had its epoch chosen"}
-    return [
-        f"{name} {did} on these very pairs: no test of it"
-        for name, model in zip(names, members, strict=True)
-        for what, did in uses.items()
-        if model.notes.get("seen", {}).get(what) == pairs.digest
-    ]
-
-
-def _usable(members: Sequence[Model], pairs: Pairs, progress: Progress | None) -> tuple[Pairs, list[str]]:
-    """The pairs that can be encoded, and a note on those that cannot."""
-    _expect_both(pairs)
-    if not any(model.image_input == "pixels" for model in members):
-        return pairs, []
-    kept = readable(pairs, progress)
-    if len(kept) == len(pairs):
-        return pairs, []
-    first = kept.problems[len(pairs.problems)]
-    note = f"{len(pairs) - len(kept)} of {len(pairs)} images could not be read and are left out; the first: {first}"
-    if not len(kept):
-        raise DataError(f"{pairs.name}: {note}")
-    _expect_both(kept)
-    return kept, [note]
-
-
-def _expect_both(pairs: Pairs) -> None:
-    if not len(pairs) or not pairs.captions:
-        raise DataError(
-            f"{pairs.name}: {len(pairs)} images, {len(pairs.captions)} captions; evaluation needs at least one of each"
-        )
-
-
-def _encode(model: Model, pairs: Pairs, batch_size: int, progress: Progress | None) -> tuple[Embedding, Embedding]:
-    images = model.encode_images(pairs.images, batch_size=batch_size, progress=_adding(progress, len(pairs)))
-    captions = pairs.captions
-    return images, model.encode_texts(captions, batch_size=batch_size, progress=_adding(progress, len(captions)))
-
-
-def _adding(progress: Progress | None, total: int) -> Callable[[int], None] | None:
-    """What a model tells after each batch, how many items it held, as (done, total)."""
-    if progress is None:
-        return None
-    done = 0
-
-    def add(count: int) -> None:
-        nonlocal done
-        done += count
-        progress(done, total)
-
-    return add
-
-
-def _source(
-    members: Sequence[Model],
-    encoded: Sequence[tuple[Embedding, Embedding]],
-    pairs: Pairs,
-    progress: Progress | None,
-) -> ModelScores:
-    similarity: Any = members[0].similarity
-    images: Any
-    texts: Any
-    images, texts = encoded[0]
-    if len(members) > 1:
-        images, texts = (Joined(parts) for parts in zip(*encoded, strict=True))
-        similarity = MeanScore([model.similarity for model in members])
-    return ModelScores(
-        similarity, images, texts, image_ids=pairs.image_ids, caption_ids=pairs.caption_ids, progress=progress
-    )
-
-
-def _unlike(members: Sequence[Model]) -> list[str]:
-    """A note where the members' similarities differ: a mean of cosines and log-odds is one of log-odds."""
-    found = dict.fromkeys(type(model.similarity).__name__ for model in members)
-    if len(found) < 2:
-        return []
-    return [f"the mean of {' and '.join(found)} scores: where their scales differ, the larger one decides the order"]
-
-
 def _left_out(name: str, asked: Asked, sides: Sequence[Direction]) -> Iterator[str]:
     """A note for each direction in which some query has no right answer."""
-    for side, truth, what in zip(sides, (asked.i2t, asked.t2i), ("images", "captions"), strict=True):
-        if truth is None:
-            continue
+    known = {"i2t": asked.i2t, "t2i": asked.t2i, **asked.within}
+    for side in sides:
         used, total = queries(side.ranks), len(side.ranks.positives)
-        if used < total:
-            yield f"{name}: {total - used} of {total} {what} have no right answer and are left out as queries"
+        if known[side.name] is not None and used < total:
+            what = "images" if side.name[0] == "i" else "captions"
+            among = f" among {what}" if side.name in asked.within else ""
+            why = f"{PROTOCOLS[name].left_out}{among}"
+            yield f"{name}: {total - used} of {total} {what} {why} and are left out as queries"

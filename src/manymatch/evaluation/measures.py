@@ -110,7 +110,8 @@ class Median:
         for n, row in enumerate(weights):
             reached = np.cumsum(row[images])
             if len(reached) and reached[-1] > 0:
-                out[n] = values[np.searchsorted(reached, reached[-1] / 2)]
+                low, high = (values[np.searchsorted(reached, reached[-1] / 2, side)] for side in ("left", "right"))
+                out[n] = low if low == high else (low + high) // 2
         return out
 
 

@@ -1,4 +1,4 @@
-"""Numbers read from counts: hit rate, median and mean rank, R-precision, mAP@R; of each query, and their mean.
+"""Numbers read from counts: hit rate, median and mean rank, R-precision, mAP@R, nDCG; of each query, and their mean.
 
 Gallery items with equal scores have no order. `ties` says what is then reported: "expected" is the mean over every
 order of the tied items, all equally likely (McSherry and Najork, ECIR 2008), "optimistic" puts right answers first,
@@ -29,6 +29,8 @@ __all__ = [
     "mean_rank",
     "median_rank",
     "middle_ranks",
+    "ndcg",
+    "normalized_gains",
     "queries",
     "r_precision",
     "r_precisions",
@@ -147,6 +149,29 @@ def average_precisions(ranks: Ranks, ties: str = "expected") -> Floats:
 def map_at_r(ranks: Ranks, ties: str = "expected") -> float:
     """mAP@R: mean of `average_precisions`."""
     return float(np.mean(average_precisions(ranks, ties)))
+
+
+def normalized_gains(ranks: Ranks, k: int | None = None, ties: str = "expected") -> Floats:
+    """Of each query, nDCG@k of right and wrong: sum of 1 / log2(1 + place) over right answers, by its largest value.
+
+    Jaervelin and Kekaelaeinen, TOIS 2002; k = None is to the end of the gallery. A right answer is at each of its
+    tie's places with the same probability, so it is expected to add their mean discount.
+    """
+    if k is not None and k < 1:
+        raise DataError(f"nDCG: k = {k}, expected at least 1")
+    deepest = ranks.gallery if k is None else min(k, ranks.gallery)
+    sums = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(2.0 + np.arange(deepest)))])
+    chosen, first, tied = check_ties(ties), ranks.above, ranks.tied + 1
+    if chosen != "expected":
+        first, tied = _Groups(ranks).place(chosen) - 1, np.ones_like(first)
+    gain = (sums[np.minimum(first + tied, deepest)] - sums[np.minimum(first, deepest)]) / tied
+    positives = ranks.positives[ranks.positives > 0]
+    return np.asarray(_shares(ranks, gain) * positives / sums[np.minimum(positives, deepest)])
+
+
+def ndcg(ranks: Ranks, k: int | None = None, ties: str = "expected") -> float:
+    """nDCG@k: mean of `normalized_gains`."""
+    return float(np.mean(normalized_gains(ranks, k, ties)))
 
 
 def _first(ranks: Ranks) -> tuple[Ints, Ints, Ints]:

@@ -21,7 +21,7 @@ from torch import Tensor
 from ..data.files import Progress
 from ..data.matches import Matches
 from ..errors import DataError
-from .counting import Counter
+from .counting import Asker, Counter
 from .folds import Folds
 from .tiles import Block, Items, Side, Tiles, choose_block
 
@@ -41,7 +41,9 @@ __all__ = [
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
-_KEPT_BYTES = 128 << 20
+_KEPT_BYTES = 512 << 20
+"""What tiles that hold right answers may take until they are counted; beyond it they are computed again. Own captions
+lie along the diagonal and need a tenth of this; right answers all over 5,000 images and 25,000 captions need all."""
 
 
 @dataclass(frozen=True)
@@ -189,13 +191,26 @@ def rank_scores(
     return found.i2t, found.t2i
 
 
-def ready_tiles(scores: Any, shape: tuple[int, int], sides: tuple[Side, Side], block: Block | None = None) -> Tiles:
-    """Tiles of a ready matrix. Raises DataError for one of another shape."""
+def ready_tiles(
+    scores: Any,
+    shape: tuple[int, int],
+    sides: tuple[Side, Side],
+    block: Block | None = None,
+    most_rows: int | None = None,
+) -> Tiles:
+    """Tiles of a ready matrix, which is read tile by tile: it may be a file mapped into memory.
+
+    Raises DataError for one of another shape.
+    """
     array = np.asarray(scores)
     if array.shape != shape:
         raise DataError(f"scores: shape {array.shape}, expected {shape} as the right answers say")
-    tensor = torch.from_numpy(array if array.dtype == np.float32 else array.astype(np.float64))
-    return Tiles(lambda rows, columns: tensor[rows, columns], shape, choose_block(shape, 1, block), sides)
+    precision = np.float32 if array.dtype == np.float32 else np.float64
+
+    def score(rows: slice, columns: slice) -> Tensor:
+        return torch.from_numpy(np.array(array[rows, columns], precision, order="C"))
+
+    return Tiles(score, shape, choose_block(shape, 1, block, most_rows), sides, ready=True)
 
 
 def _fit(matches: Matches, shape: tuple[int, int]) -> None:
@@ -223,26 +238,29 @@ def rank_tiles(
         best: also note each query's highest score.
     """
     turned = None if folds is None else folds.turned()
-    rows, columns = _Asker(i2t, folds, best), _Asker(t2i, turned, best)
+    rows, columns = Asker(i2t, folds, best), Asker(t2i, turned, best)
     with torch.inference_mode():
         if back is None:
             _stream(tiles, rows, columns, progress)
         else:
             _stream(tiles, rows, None, progress)
             _stream(back, columns, None, progress)
-    return Ranking(_made(rows.whole), _made(columns.whole), tuple(zip(rows.parts(), columns.parts(), strict=True)))
+    return Ranking(_made(rows.whole), _made(columns.whole), tuple(zip(_parts(rows), _parts(columns), strict=True)))
 
 
-def rank_within(tiles: Tiles, matches: Matches, *, progress: Progress | None = None) -> Ranks:
+def rank_within(tiles: Tiles, matches: Matches, *, symmetric: bool = False, progress: Progress | None = None) -> Ranks:
     """Ranks among items of one kind, text to text or image to image: an item is never its own answer.
 
     Args:
         tiles: scores (n, n) that leave the item itself out (`Tiles.without_self`).
         matches: right answers (n, n) without the diagonal.
+        symmetric: half of the scores are the other half, turned: they are not computed where tiles are square.
+        progress: called after every tile.
     """
-    asker = _Asker(matches, None, False)
+    asker = Asker(matches, None, False)
     with torch.inference_mode():
-        _stream(tiles, asker, None, progress)
+        half = symmetric and tiles.same_turned()
+        _stream(tiles, asker, asker if half else None, progress)
     return replace(_made(asker.whole), gallery=max(len(matches.indptr()) - 2, 0))
 
 
@@ -251,55 +269,40 @@ def _made(counter: Counter) -> Ranks:
     return Ranks(counter.indptr, counter.items, above, tied, counter.gallery, counter.scores, counter.best)
 
 
-class _Asker:
-    """Counts of one direction over the whole gallery, and over each query's fold."""
-
-    def __init__(self, matches: Matches, folds: Folds | None, best: bool) -> None:
-        self.folds, self.whole = folds, Counter(matches, best=best)
-        self.within = None if folds is None else Counter(folds.inside(matches))
-
-    def note(self, tile: Tensor, rows: slice, columns: slice) -> None:
-        self.whole.note(tile, rows, columns)
-        if self.within is not None:
-            self.within.note(tile, rows, columns)
-
-    def count(self, tile: Tensor, rows: slice, columns: slice) -> None:
-        self.whole.count(tile, rows, columns)
-        if self.folds is None or self.within is None:
-            return
-        for r, c in zip(self.folds.images, self.folds.captions, strict=True):
-            top, bottom = max(r.start, rows.start), min(r.stop, rows.stop)
-            left, right = max(c.start, columns.start), min(c.stop, columns.stop)
-            if top < bottom and left < right:
-                piece = tile[top - rows.start : bottom - rows.start, left - columns.start : right - columns.start]
-                self.within.count(piece, slice(top, bottom), slice(left, right))
-
-    def parts(self) -> list[Ranks]:
-        """The ranks of each fold."""
-        if self.folds is None or self.within is None:
-            return []
-        ranks = _made(self.within)
-        return [ranks.part(r, c) for r, c in zip(self.folds.images, self.folds.captions, strict=True)]
+def _parts(asker: Asker) -> list[Ranks]:
+    """The ranks of each fold."""
+    if asker.folds is None or asker.within is None:
+        return []
+    ranks = _made(asker.within)
+    return [ranks.part(r, c) for r, c in zip(asker.folds.images, asker.folds.captions, strict=True)]
 
 
-def _stream(tiles: Tiles, rows: _Asker, columns: _Asker | None, progress: Progress | None) -> None:
-    """Note the right answers' scores, then count. Every tile is looked at before anything is returned."""
-    held = rows.whole.tiles(tiles.block)
+def _stream(tiles: Tiles, rows: Asker, columns: Asker | None, progress: Progress | None) -> None:
+    """Note the right answers' scores, then count. Every tile is looked at before anything is returned.
+
+    Where rows and columns are one asker, tiles below the diagonal are those above it, turned.
+    """
+    half = columns is rows
+    # Among items of one kind the whole would not fit anyway, and the scores across may be held meanwhile.
+    room = _KEPT_BYTES // 2 if tiles.hollow else _KEPT_BYTES
+    held = set(rows.whole.tiles(tiles.block))
     if columns is not None:
-        turned = columns.whole.tiles((tiles.block[1], tiles.block[0]))
-        held = sorted(set(held) | {(r, c) for c, r in turned})
-    steps, done = len(held) + tiles.grid[0] * tiles.grid[1], 0
+        held |= {(r, c) for c, r in columns.whole.tiles((tiles.block[1], tiles.block[0]))}
+    wanted = {False: sorted(held), True: list(tiles)}
+    if half:
+        wanted = {counting: [(r, c) for r, c in numbers if r <= c] for counting, numbers in wanted.items()}
+    steps, done = sum(len(numbers) for numbers in wanted.values()), 0
     kept: dict[tuple[int, int], Tensor] = {}
-    for counting in (False, True):
-        for number in tiles if counting else held:
+    for counting, numbers in wanted.items():
+        for number in numbers:
             tile = kept.pop(number, None)
             if tile is None:
                 tile = tiles[number]
             span = tiles.span(number)
             for asker, view, place in ((rows, tile, span), (columns, tile.T, (span[1], span[0]))):
-                if asker is not None:
+                if asker is not None and not (half and view is not tile and number[0] == number[1]):
                     (asker.count if counting else asker.note)(view, *place)
-            if not counting and (len(kept) + 1) * tile.nbytes <= _KEPT_BYTES:
+            if not counting and not tiles.ready and (len(kept) + 1) * tile.nbytes <= room:
                 kept[number] = tile
             done += 1
             if progress is not None:
@@ -322,7 +325,7 @@ def top(
     with torch.inference_mode():
         for number in tiles:
             tile, columns = tiles[number], tiles.span(number)[1]
-            rows = torch.arange(columns.start, columns.stop).expand(len(tile), -1)
+            rows = torch.arange(columns.start, columns.stop, device=tile.device).expand(len(tile), -1)
             if number[0] in best:
                 # What is kept has lower rows than the tile, so a stable sort keeps the lower row first.
                 tile, rows = (torch.cat(pair, dim=1) for pair in zip(best[number[0]], (tile, rows), strict=True))
@@ -331,4 +334,4 @@ def top(
     if not best:
         return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
     parts = [best[r] for r in range(tiles.grid[0])]
-    return torch.cat([p[0] for p in parts]).numpy(), torch.cat([p[1] for p in parts]).numpy()
+    return torch.cat([p[0] for p in parts]).cpu().numpy(), torch.cat([p[1] for p in parts]).cpu().numpy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ def row(
     return {**out, "low": ends[0], "high": ends[1], "truth": truth}
 
 
-def plain_row(protocol: str, direction: str, metric: str, value: float, asked: int, ranked: int) -> Row:
+def plain_row(protocol: str, direction: str, metric: str, value: float, asked: int | None, ranked: int | None) -> Row:
     """A number without interval and truth."""
     return {
         "protocol": protocol,
@@ -56,11 +56,14 @@ class Report:
             the embeddings themselves are.
         notes: what was left out and why, in words.
         made: how each run was made, one line a run.
+        published: rows of other people's numbers, by the same protocols on the same data; `run` begins "published: ".
+            They are printed below the measured ones.
     """
 
     rows: list[Row]
     notes: tuple[str, ...] = ()
     made: tuple[str, ...] = ()
+    published: tuple[Row, ...] = ()
 
     def value(self, metric: str, direction: str, protocol: str = "own") -> float:
         """The one number. Raises UnknownName when it was not measured."""
@@ -80,17 +83,9 @@ class Report:
         parts = [table(lines) for name in protocols for lines in [self._table(name)] if len(lines) > 1]
         return "\n\n".join([*parts, *("\n".join(lines) for lines in (self.made, self.notes) if lines)])
 
-    def _runs(self, protocol: str) -> dict[str, dict[tuple[str, str], Row]]:
-        """Run -> rows of a protocol by direction and metric, in order of appearance."""
-        out: dict[str, dict[tuple[str, str], Row]] = {}
-        for row in self.rows:
-            if row["protocol"] == protocol:
-                out.setdefault(row["run"], {})[row["direction"], row["metric"]] = row
-        return out
-
     def _table(self, protocol: str) -> list[list[str]]:
         """Head, and a line a run: its numbers but mean ranks, what they were counted over, and intervals below."""
-        runs = self._runs(protocol)
+        runs = _runs(self.rows, protocol)
         columns = list(dict.fromkeys(c for found in runs.values() for c in found if c[1] != "mean rank"))
         counted = [d for d in dict.fromkeys(d for d, _ in columns) if d != "both"]
         truth = next((row["truth"] for found in runs.values() for row in found.values()), None)
@@ -107,7 +102,19 @@ class Report:
             ends = [_ends(found[column]) if column in found else "" for column in columns]
             if any(ends):
                 lines.append(["  95 %", *ends])
+        for run, found in _runs(self.published, protocol).items():
+            cells = [_shown(found[column]) if column in found else "-" for column in columns]
+            lines += [[run, *cells]] if any(column in found for column in columns) else []
         return lines
+
+
+def _runs(rows: Iterable[Row], protocol: str) -> dict[str, dict[tuple[str, str], Row]]:
+    """Run -> rows of a protocol by direction and metric, in order of appearance."""
+    out: dict[str, dict[tuple[str, str], Row]] = {}
+    for row in rows:
+        if row["protocol"] == protocol:
+            out.setdefault(row["run"], {})[row["direction"], row["metric"]] = row
+    return out
 
 
 def _heads(columns: Sequence[tuple[str, str]]) -> list[str]:

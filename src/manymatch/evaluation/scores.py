@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 
 from ..data.files import Progress
 from ..data.matches import Matches
@@ -21,8 +20,13 @@ _WHOLE_BYTES = 1 << 30
 """Up to this size a matrix is kept, so that what reads whole rows of both directions computes scores once."""
 
 _ROWS_BYTES = 32 << 20
+"""What whole rows that are handed out together may take."""
 
 Rows = Iterator[tuple[slice, np.ndarray[Any, Any]]]
+
+
+def _most_rows(gallery: int) -> int:
+    return _ROWS_BYTES // (4 * max(gallery, 1))
 
 
 class Source(Protocol):
@@ -32,8 +36,8 @@ class Source(Protocol):
         """Where the right answers stand; arguments as `ranks.rank_tiles`."""
         ...
 
-    def within(self, kind: str, matches: Matches) -> Ranks:
-        """The same among items of one kind, "t2t" or "i2i". Raises DataError where there are no such scores."""
+    def within(self, kind: str, matches: Matches) -> Ranks | None:
+        """The same among items of one kind, "t2t" or "i2i"; None where there are no such scores."""
         ...
 
     def rows(self, direction: str) -> Rows:
@@ -76,17 +80,15 @@ class ModelScores:
         side = "image" if kind == "i2i" else "caption"
         items, names = self.items[side], Side(side, self.ids[side])
         tiles = Tiles.of(self.similarity, items, items, None, (names, names))
-        return rank_within(tiles.without_self(), matches, progress=self.progress)
+        symmetric = bool(self.similarity.symmetric)
+        return rank_within(tiles.without_self(), matches, symmetric=symmetric, progress=self.progress)
 
     def rows(self, direction: str) -> Rows:
         asking, asked = ("image", "caption") if direction == "i2t" else ("caption", "image")
-        size = len(self.items[asked])
-        block = (max(16, _ROWS_BYTES // (4 * max(size, 1)) // 16 * 16), max(size, 1))
+        queries, gallery = self.items[asking], self.items[asked]
         sides = Side(asking, self.ids[asking]), Side(asked, self.ids[asked])
-        tiles = Tiles.of(self.similarity, self.items[asking], self.items[asked], block, sides)
-        with torch.inference_mode():
-            for number in tiles:
-                yield tiles.span(number)[0], tiles[number].numpy()
+        tiles = Tiles.of(self.similarity, queries, gallery, None, sides, most_rows=_most_rows(len(gallery)))
+        return tiles.bands()
 
     def kept(self) -> Source:
         """The same scores as one matrix where it is small enough and serves both directions, else these."""
@@ -133,24 +135,18 @@ class MatrixScores:
         back = self._tiles("t2i", t2i.shape) if "t2i" in self.matrices else None
         return rank_tiles(self._tiles("i2t", i2t.shape), back, i2t, t2i, folds=folds, best=best, progress=self.progress)
 
-    def within(self, kind: str, matches: Matches) -> Ranks:
+    def within(self, kind: str, matches: Matches) -> Ranks | None:
         if kind not in self.matrices:
-            raise DataError(f"scores: no {kind} among {', '.join(self.matrices)}; add it to the .npz to measure {kind}")
+            return None
         return rank_within(self._tiles(kind, matches.shape).without_self(), matches)
 
     def rows(self, direction: str) -> Rows:
-        name, scores = direction, self.matrices.get(direction)
+        scores = self.matrices.get(direction)
         if scores is None:
-            name, scores = "i2t", self.matrices["i2t"]
-        tiles = self._tiles(name, scores.shape)
-        whole = tiles.score(slice(None), slice(None))
-        whole = whole if name == direction else whole.T
-        size = max(1, _ROWS_BYTES // (whole.element_size() * max(whole.shape[1], 1)))
-        for number in tiles:
-            tiles[number]  # every score is looked at: one that is not finite refuses
-        for start in range(0, len(whole), size):
-            rows = slice(start, min(start + size, len(whole)))
-            yield rows, whole[rows].contiguous().numpy()
+            scores = np.asarray(self.matrices["i2t"]).T
+        sides = (self.images, self.captions) if direction == "i2t" else (self.captions, self.images)
+        shape = np.shape(scores)
+        return ready_tiles(scores, (shape[0], shape[1]), sides, most_rows=_most_rows(shape[1])).bands()
 
 
 class _KeptScores(MatrixScores):
@@ -160,5 +156,5 @@ class _KeptScores(MatrixScores):
         ids, self.model = model.ids, model
         super().__init__({"i2t": whole}, image_ids=ids["image"], caption_ids=ids["caption"], progress=model.progress)
 
-    def within(self, kind: str, matches: Matches) -> Ranks:
+    def within(self, kind: str, matches: Matches) -> Ranks | None:
         return self.model.within(kind, matches)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,6 +55,7 @@ class Tiles:
         block: sides of a tile.
         sides: what rows and columns are, for messages.
         hollow: row n and column n are one item, which is below everything for itself.
+        ready: tiles are only read, which is as cheap again.
     """
 
     def __init__(
@@ -64,8 +66,10 @@ class Tiles:
         sides: tuple[Side, Side],
         *,
         hollow: bool = False,
+        ready: bool = False,
     ) -> None:
-        self.score, self.shape, self.block, self.sides, self.hollow = score, shape, block, sides, hollow
+        self.score, self.shape, self.block, self.sides = score, shape, block, sides
+        self.hollow, self.ready = hollow, ready
         self.grid = (math.ceil(shape[0] / block[0]), math.ceil(shape[1] / block[1]))
 
     @classmethod
@@ -76,21 +80,28 @@ class Tiles:
         gallery: Items,
         block: Block | None,
         sides: tuple[Side, Side],
+        *,
+        most_rows: int | None = None,
     ) -> Tiles:
-        """Tiles of `similarity(queries, gallery)`.
+        """Tiles of `similarity(queries, gallery)`, on whichever device those are.
+
+        Tiles of items against themselves are square, so that a tile beyond the diagonal is one before it, turned.
+        `most_rows` keeps tiles low, for those who read whole rows.
 
         Raises:
             DataError: an embedding holds a NaN or an infinity; a block smaller than one.
         """
         for items, side in ((queries, sides[0]), (gallery, sides[1])):
-            row = items.first_not_finite()
+            row = _first_not_finite(items)
             if row is not None:
                 raise DataError(
                     f"{side.name(row)}: its embedding holds a NaN or an infinity, expected finite numbers; "
                     "nothing was evaluated (did training diverge?)"
                 )
         shape = (len(queries), len(gallery))
-        side_q, side_g = choose_block(shape, _elements(queries) * _elements(gallery), block)
+        side_q, side_g = choose_block(shape, _elements(queries) * _elements(gallery), block, most_rows)
+        if queries is gallery and block is None and most_rows is None:
+            side_q = side_g = min(side_q, side_g)
 
         def score(rows: slice, columns: slice) -> Tensor:
             return similarity(_padded(queries, rows), _padded(gallery, columns))
@@ -120,9 +131,26 @@ class Tiles:
             self._refuse(tile, rows.start, columns.start)
         return self._hollowed(tile, rows.start, columns.start) if self.hollow else tile
 
+    def same_turned(self) -> bool:
+        """Whether items against themselves score the same to the last bit whichever asks, as far as one tile shows.
+
+        Sums that are taken in another order when sides change places may differ there, and equal items would not tie.
+        """
+        if self.block[0] != self.block[1] or self.shape[0] != self.shape[1] or not self.shape[0]:
+            return False
+        tile = self[0, 0]
+        return torch.equal(tile, tile.T)
+
+    def bands(self) -> Iterator[tuple[slice, np.ndarray[Any, Any]]]:
+        """Whole rows, those of one row of tiles at a time: (rows, scores (b, g)), on the CPU."""
+        with torch.inference_mode():
+            for r in range(self.grid[0]):
+                parts = [self[r, c].cpu().numpy() for c in range(self.grid[1])]
+                yield self.span((r, 0))[0], np.concatenate(parts, axis=1)
+
     def without_self(self) -> Tiles:
         """The same tiles of n items against themselves, where no item meets itself."""
-        return Tiles(self.score, self.shape, self.block, self.sides, hollow=True)
+        return Tiles(self.score, self.shape, self.block, self.sides, hollow=True, ready=self.ready)
 
     def _hollowed(self, tile: Tensor, first_row: int, first_column: int) -> Tensor:
         first, last = max(first_row, first_column), min(first_row + len(tile), first_column + tile.shape[1])
@@ -144,20 +172,23 @@ class Tiles:
         )
 
 
-def choose_block(shape: tuple[int, int], elements: int = 1, block: Block | None = None) -> Block:
+def choose_block(
+    shape: tuple[int, int], elements: int = 1, block: Block | None = None, most_rows: int | None = None
+) -> Block:
     """Sides of a tile: those asked for, else by bytes, spread evenly so that no tile is a sliver.
 
     Args:
         shape: (q, g) of the matrix.
         elements: numbers a similarity computes for one score (k times k for sets).
         block: sides the caller wants, kept as they are.
+        most_rows: at most so many queries, or as few as tiles can have.
     """
     if block is not None:
         if min(block) < 1:
             raise DataError(f"block {block}: expected two whole numbers of at least 1")
         return block
     scores = max(_TILE_BYTES // (4 * 3 * elements), _STEP * _STEP)
-    rows = _even(shape[0], min(math.isqrt(scores), _LONGEST_SIDE))
+    rows = _even(shape[0], min(math.isqrt(scores), _LONGEST_SIDE, most_rows or _LONGEST_SIDE))
     return rows, _even(shape[1], min(scores // rows, _LONGEST_SIDE))
 
 
@@ -165,6 +196,15 @@ def _even(size: int, longest: int) -> int:
     """The side that cuts `size` into as few equal parts as `longest` allows, rounded up to the step."""
     parts = math.ceil(size / max(longest // _STEP * _STEP, _STEP))
     return max(math.ceil(size / max(parts, 1) / _STEP), 1) * _STEP
+
+
+def _first_not_finite(items: Items) -> int | None:
+    """Row of the first item with a NaN or an infinity; part by part, or this check would be what takes most memory."""
+    for start in range(0, len(items), _LONGEST_SIDE):
+        row = items[start : start + _LONGEST_SIDE].first_not_finite()
+        if row is not None:
+            return start + row
+    return None
 
 
 def _elements(items: Items) -> int:

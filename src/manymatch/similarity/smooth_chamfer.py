@@ -23,10 +23,21 @@ _COINCIDENT = 1e-12
 
 _DISTANCES = ("cosine", "euclidean")
 
+_LARGE = 256
+"""Of so many items a side, a product of single elements is as quick for its size as one of all elements at once."""
+
 
 def element_cosines(queries: Sets, gallery: Sets) -> Tensor:
     """Cosine of every element with every element: (k, q, l, g). Elements are unit length by contract."""
-    return element_products(queries.elements, gallery.elements)
+    left, right = queries.elements, gallery.elements
+    if torch.is_grad_enabled() or min(len(left), len(right)) < _LARGE:
+        return element_products(left, right)
+    # Element by element nothing has to be laid out anew, which costs a tenth of the time of a large product.
+    planes = left.new_empty(left.shape[1], len(left), right.shape[1], len(right))
+    for x in range(left.shape[1]):
+        for y in range(right.shape[1]):
+            torch.mm(left[:, x], right[:, y].T, out=planes[x, :, y])
+    return planes
 
 
 class SmoothChamfer(Similarity):

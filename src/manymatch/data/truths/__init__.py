@@ -5,12 +5,18 @@ The name of a kind is the name of the protocol that reads it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from ...errors import DataError
+from ..files import read_objects
 from ..pairs import Problem
+from .coco import EccvFiles, is_eccv
+from .crowd import CrowdJudgments
+from .cxc import CxcFiles, is_cxc
+from .expert import ExpertRatings
 from .matches import MatchesFile
 
 __all__ = ["MatchesFile", "TruthFile", "open_truths"]
@@ -30,7 +36,11 @@ Opener = Callable[[Sequence[Path], bool], TruthFile]
 """(the files of this kind, strict) -> what they hold."""
 
 _KINDS: dict[str, tuple[Callable[[Path], bool], Opener]] = {
-    "matches": (lambda path: ".jsonl" in path.suffixes, lambda paths, strict: _only_one(paths, strict)),
+    "eccv": (is_eccv, lambda paths, strict: EccvFiles(paths, strict=strict)),
+    "cxc": (is_cxc, lambda paths, strict: CxcFiles(paths, strict=strict)),
+    "graded": (ExpertRatings.fits, lambda paths, strict: ExpertRatings(paths, strict=strict)),
+    "crowd": (CrowdJudgments.fits, lambda paths, strict: CrowdJudgments(paths, strict=strict)),
+    "matches": (lambda path: ".jsonl" in path.suffixes and _asks(path), lambda paths, strict: _only_one(paths, strict)),
 }
 """Kind -> (whether a file is of it, how its files are opened)."""
 
@@ -64,6 +74,11 @@ def open_truths(given: str | Path | Sequence[str | Path] | None, *, strict: bool
 
 def _kind(path: Path) -> str | None:
     return next((kind for kind, (fits, _) in _KINDS.items() if path.is_file() and fits(path)), None)
+
+
+def _asks(path: Path) -> bool:
+    """Whether some of the first lines have a query: in a folder the pairs themselves may lie beside their truth."""
+    return any("query" in (line.value or ()) for line in itertools.islice(read_objects(path), 100))
 
 
 def _only_one(paths: Sequence[Path], strict: bool) -> MatchesFile:

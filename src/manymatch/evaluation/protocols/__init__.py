@@ -8,12 +8,38 @@ from ...data.pairs import Pairs
 from ...errors import DataError, UnknownName
 from .base import Asked, Direction, Found, Measured, Protocol
 from .coco import Coco1K, Coco5K
+from .crowd import Crowd
+from .cxc import Crisscrossed
+from .eccv import EccvCaption
+from .graded import Graded
+from .labels import Labels
 from .matches import EveryMatch
 from .own import Own
+from .pmrp import Pmrp
+from .slices import Slices
+from .true_false import TrueFalse
+from .uncertainty import Uncertainty
 
 __all__ = ["PROTOCOLS", "Asked", "Direction", "Found", "Measured", "Protocol", "choose"]
 
-PROTOCOLS: dict[str, Protocol] = {each.name: each for each in (Own(), Coco5K(), Coco1K(), EveryMatch())}
+PROTOCOLS: dict[str, Protocol] = {
+    each.name: each
+    for each in (
+        Own(),
+        Coco5K(),
+        Coco1K(),
+        EccvCaption(),
+        Crisscrossed(),
+        Pmrp(),
+        Labels(),
+        EveryMatch(),
+        Graded(),
+        Crowd(),
+        TrueFalse(),
+        Slices(),
+        Uncertainty([EveryMatch(), EccvCaption(), Crowd()]),
+    )
+}
 """Every protocol by its name, in the order of reports."""
 
 

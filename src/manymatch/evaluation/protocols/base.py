@@ -117,6 +117,7 @@ class Found:
         rows: "i2t" or "t2i" -> (queries, scores (b, g)) block by block, all finite; when `asked.rows`.
         images, texts: the embeddings of one model; None of an ensemble, or of scores from elsewhere.
         ties: how equal scores count.
+        said: where a protocol adds what its reader should know of these numbers, in words.
     """
 
     pairs: Pairs
@@ -129,6 +130,7 @@ class Found:
     images: Embedding | None
     texts: Embedding | None
     ties: str
+    said: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,8 @@ class Protocol(ABC):
     name: ClassVar[str]
     truth_name: ClassVar[str]
     """What tables call its right answers."""
+    left_out: ClassVar[str] = "have no right answer"
+    """What a note says of the queries that its truth leaves out."""
 
     def fits(self, pairs: Pairs) -> bool:
         """Whether it is measured when nobody names a protocol."""

@@ -52,11 +52,11 @@ class Coco1K(Protocol):
         sides = [[fold[side] for fold in found.folds] for side in (0, 1)]
         shares = [share for folds in sides for share in _over(folds, lambda d: d.hits(*DEPTHS), _pooled)]
         yield from shares
-        asked, ranked = (sum(getattr(s, what) for s in shares[:: len(DEPTHS)]) for what in ("queries", "gallery"))
-        yield Measured("both", "RSUM", Sum([share.measure for share in shares]), asked, ranked)
-        middles = [list(_over(folds, lambda d: d.middles(), Average)) for folds in sides]
-        for same in zip(*middles, strict=True):
-            yield from same
+        if len(shares) == len(sides) * len(DEPTHS):
+            asked, ranked = (sum(getattr(s, what) for s in shares[:: len(DEPTHS)]) for what in ("queries", "gallery"))
+            yield Measured("both", "RSUM", Sum([share.measure for share in shares]), asked, ranked)
+        middles = [middle for folds in sides for middle in _over(folds, lambda d: d.middles(), Average)]
+        yield from sorted(middles, key=lambda middle: middle.metric != "median rank")
 
 
 def _over(
@@ -64,9 +64,12 @@ def _over(
     read: Callable[[Direction], Iterator[Measured]],
     join: Callable[[Sequence[Measure]], Measure],
 ) -> Iterator[Measured]:
-    """Each number of one direction, joined over its folds."""
-    for same in zip(*(list(read(fold)) for fold in folds), strict=True):
-        first = same[0]
+    """Each number of one direction that every fold gives (a cut list may reach less deep in one), joined over them."""
+    each_fold = [{found.metric: found for found in read(fold)} for fold in folds]
+    for metric, first in each_fold[0].items():
+        same = [found[metric] for found in each_fold if metric in found]
+        if len(same) < len(folds):
+            continue
         asked = sum(each.queries for each in same)
         yield Measured(first.direction, first.metric, join([each.measure for each in same]), asked, first.gallery)
 

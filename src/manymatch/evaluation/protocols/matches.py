@@ -1,4 +1,4 @@
-"""Every right answer counts: R-precision and mAP@R over all that a truth file lists or the data know."""
+"""Every right answer counts: R-precision, mAP@R and nDCG over all that a truth file lists or the data know."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 from ...data.pairs import Pairs
 from ...errors import DataError
-from .base import Asked, Found, Measured, Protocol
+from ..measures import Mean
+from ..metrics import normalized_gains, reach
+from .base import Asked, Direction, Found, Measured, Protocol
 
-__all__ = ["EveryMatch"]
+__all__ = ["EveryMatch", "table"]
 
 
 class EveryMatch(Protocol):
@@ -31,5 +33,15 @@ class EveryMatch(Protocol):
 
     def measure(self, found: Found) -> Iterator[Measured]:
         for direction in (found.i2t, found.t2i):
-            yield from direction.precisions()
-            yield from direction.hits(1)
+            yield from table(direction)
+
+
+def table(direction: Direction) -> Iterator[Measured]:
+    """R-precision, mAP@R, nDCG to the end and at 10, R@1: each as far as the ranking reaches."""
+    yield from direction.precisions()
+    images, ranks = direction.images[direction.asked], direction.ranks
+    for metric, k in (("nDCG", None), ("nDCG@10", 10)):
+        if reach(ranks) >= min(k or ranks.gallery, ranks.gallery):
+            values = normalized_gains(ranks, k, direction.ties)
+            yield direction.measured(metric, Mean(values, images))
+    yield from direction.hits(1)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from ...data.pairs import Pairs
 from ..measures import Sum
 from .base import Asked, Direction, Found, Measured, Protocol
+from .true_false import says_false
 
 __all__ = ["Own", "table"]
 
@@ -20,9 +21,8 @@ def table(directions: Sequence[Direction]) -> Iterator[Measured]:
     if len(shares) == len(directions) * len(DEPTHS):
         asked, ranked = (sum(getattr(s, what) for s in shares[:: len(DEPTHS)]) for what in ("queries", "gallery"))
         yield Measured("both", "RSUM", Sum([share.measure for share in shares]), asked, ranked)
-    middles = [list(direction.middles()) for direction in directions]
-    for same in zip(*middles, strict=False):
-        yield from same
+    middles = [middle for direction in directions for middle in direction.middles()]
+    yield from sorted(middles, key=lambda middle: middle.metric != "median rank")
 
 
 class Own(Protocol):
@@ -32,7 +32,7 @@ class Own(Protocol):
     truth_name = "own captions"
 
     def fits(self, pairs: Pairs) -> bool:
-        return True
+        return not says_false(pairs)
 
     def ask(self, pairs: Pairs) -> Asked:
         own = pairs.matches()

@@ -1,0 +1,79 @@
+"""`manymatch compare RUN RUN... --data DATA`: which differences between runs are more than chance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .evaluate import chosen
+from .options import FeaturesOption, Field, Images, Pooled, Truth, bar, read
+
+__all__ = ["compare"]
+
+
+def compare(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN RUN...", help="Run folders, two or more; every further one is compared with the FIRST."
+        ),
+    ],
+    data: Annotated[Path, typer.Option("--data", metavar="DATA", help="JSON Lines, one object an image.")],
+    images: Images = None,
+    features: FeaturesOption = None,
+    pooled: Pooled = None,
+    truth: Truth = None,
+    field: Field = None,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", metavar="NAME", help="Which split. Default: test; all, when DATA has no splits."),
+    ] = None,
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option("--protocol", metavar="NAME", help="As for evaluate. Repeat it. Default: what the truth allows."),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric",
+            metavar="NAME",
+            help='What is tested: R@5, "i2t R@5", ... or all. Repeat it. Default: RSUM and R@1 each way.',
+        ),
+    ] = None,
+    all_pairs: Annotated[
+        bool, typer.Option("--all-pairs", help="Compare every run with every other, not with the first alone.")
+    ] = False,
+    ties: Annotated[
+        str, typer.Option("--ties", help="How equal scores count: expected, optimistic or pessimistic.")
+    ] = "expected",
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Items encoded at a time.")] = 256,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list of rows.")] = False,
+) -> None:
+    """Compare runs on the same pairs.
+
+    Measures every run as evaluate does, then each one's difference from the FIRST: its 95 % interval over images, and
+    how often chance alone gives as much (paired randomisation test over images, corrected for the number of
+    comparisons). Runs that differ in nothing but the seed are also summed up as mean and standard deviation.
+
+    manymatch compare runs/dive-0 runs/dive-1 runs/pvse-0 runs/pvse-1 --data captions.jsonl
+    """
+    from ..evaluation import compare as run
+
+    pairs = chosen(read(data, images, features, pooled, field, truth), split)
+    with bar("comparing") as progress:
+        found = run(
+            runs,
+            pairs,
+            protocol=protocol or None,
+            ties=ties,
+            metric=metric or None,
+            all_pairs=all_pairs,
+            batch_size=batch_size,
+            progress=progress,
+        )
+    if as_json:
+        for note in found.notes:
+            typer.echo(note, err=True)
+    typer.echo(found.json() if as_json else str(found))

@@ -1,0 +1,63 @@
+"""`manymatch report RUN... --data DATA --out F.html`: one page on what runs do, to read and to send."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .evaluate import chosen
+from .options import FeaturesOption, Field, Images, Pooled, Truth, bar, read
+
+__all__ = ["report"]
+
+
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run folders; the first two are shown side by side.")
+    ],
+    data: Annotated[Path, typer.Option("--data", metavar="DATA", help="JSON Lines, one object an image.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The page, such as report.html.")],
+    images: Images = None,
+    features: FeaturesOption = None,
+    pooled: Pooled = None,
+    truth: Truth = None,
+    field: Field = None,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", metavar="NAME", help="Which split. Default: test; all, when DATA has no splits."),
+    ] = None,
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option("--protocol", metavar="NAME", help="Repeat it for several. Default: what the truth allows."),
+    ] = None,
+    examples: Annotated[int, typer.Option("--examples", min=1, metavar="N", help="Queries shown of each kind.")] = 8,
+    grid: Annotated[
+        bool,
+        typer.Option("--grid", help="The features are cells of a square grid, row by row: draw attention on photos."),
+    ] = False,
+    times: Annotated[
+        bool,
+        typer.Option("--times/--no-times", help="Measure query times, in which alone two calls differ."),
+    ] = True,
+) -> None:
+    """Write one self-contained HTML page on what runs do.
+
+    Tables, training curves, example queries side by side, failures, what sets and Gaussians hold.
+    """
+    from ..report import write_report
+
+    pairs = chosen(read(data, images, features, pooled, field, truth), split)
+    with bar("reporting") as progress:
+        path = write_report(
+            list(runs),
+            pairs,
+            out,
+            examples=examples,
+            protocol=protocol or None,
+            times=times,
+            grid=grid,
+            progress=progress,
+        )
+    typer.echo(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")

@@ -1,0 +1,112 @@
+"""From models and pairs to scores: what can be encoded is, and what the reader should know of it is noted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..data.check import readable
+from ..data.files import Progress
+from ..data.pairs import Pairs
+from ..embeddings import Embedding
+from ..errors import DataError
+from .ensemble import Joined, MeanScore
+from .scores import ModelScores
+
+if TYPE_CHECKING:
+    from ..methods import Model
+
+__all__ = ["Embedded", "encode", "expect_both", "scores_of", "seen", "unlike", "usable"]
+
+Embedded = tuple[Embedding, Embedding]
+"""Embeddings of the images and of the captions."""
+
+
+def seen(members: Sequence[Model], labels: Sequence[str], pairs: Pairs) -> list[str]:
+    """A note for each model that was trained, or whose epoch was chosen, on these very pairs."""
+    names = labels if len(labels) == len(members) else [model.name for model in members]
+    uses = {"training": "was trained", "validation": "had its epoch chosen"}
+    return [
+        f"{name} {did} on these very pairs: no test of it"
+        for name, model in zip(names, members, strict=True)
+        for what, did in uses.items()
+        if model.notes.get("seen", {}).get(what) == pairs.digest
+    ]
+
+
+def usable(pixels: bool, pairs: Pairs, progress: Progress | None) -> tuple[Pairs, list[str]]:
+    """The pairs that can be encoded, and a note on those that cannot.
+
+    Args:
+        pixels: whether some model reads pictures; each is then decoded once.
+        pairs: what shall be encoded.
+        progress: called with (done, total) pictures.
+
+    Raises:
+        DataError: no image or no caption, or none that can be read.
+    """
+    expect_both(pairs)
+    if not pixels:
+        return pairs, []
+    kept = readable(pairs, progress)
+    if len(kept) == len(pairs):
+        return pairs, []
+    first = kept.problems[len(pairs.problems)]
+    note = f"{len(pairs) - len(kept)} of {len(pairs)} images could not be read and are left out; the first: {first}"
+    if not len(kept):
+        raise DataError(f"{pairs.name}: {note}")
+    expect_both(kept)
+    return kept, [note]
+
+
+def expect_both(pairs: Pairs) -> None:
+    """Raises DataError where there is no image or no caption."""
+    if not len(pairs) or not pairs.captions:
+        raise DataError(
+            f"{pairs.name}: {len(pairs)} images, {len(pairs.captions)} captions; evaluation needs at least one of each"
+        )
+
+
+def encode(model: Model, pairs: Pairs, batch_size: int, progress: Progress | None) -> Embedded:
+    """Images (i) and captions (c) as the model embeds them."""
+    images = model.encode_images(pairs.images, batch_size=batch_size, progress=_adding(progress, len(pairs)))
+    captions = pairs.captions
+    return images, model.encode_texts(captions, batch_size=batch_size, progress=_adding(progress, len(captions)))
+
+
+def _adding(progress: Progress | None, total: int) -> Callable[[int], None] | None:
+    """What a model tells after each batch, how many items it held, as (done, total)."""
+    if progress is None:
+        return None
+    done = 0
+
+    def add(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(done, total)
+
+    return add
+
+
+def scores_of(
+    members: Sequence[Model], encoded: Sequence[Embedded], pairs: Pairs, progress: Progress | None
+) -> ModelScores:
+    """The scores of one model, or the mean of several."""
+    similarity: Any = members[0].similarity
+    images: Any
+    texts: Any
+    images, texts = encoded[0]
+    if len(members) > 1:
+        images, texts = (Joined(parts) for parts in zip(*encoded, strict=True))
+        similarity = MeanScore([model.similarity for model in members])
+    return ModelScores(
+        similarity, images, texts, image_ids=pairs.image_ids, caption_ids=pairs.caption_ids, progress=progress
+    )
+
+
+def unlike(members: Sequence[Model]) -> list[str]:
+    """A note where the members' similarities differ: a mean of cosines and log-odds is one of log-odds."""
+    found = dict.fromkeys(type(model.similarity).__name__ for model in members)
+    if len(found) < 2:
+        return []
+    return [f"the mean of {' and '.join(found)} scores: where their scales differ, the larger one decides the order"]

@@ -7,9 +7,9 @@
 
 "sets": 4 elements an item, Smooth-Chamfer. Ranks of both directions over all and within folds of 1,000 images, from one
 pass, against the products of all elements alone; peak anonymous memory (RssAnon of /proc/self/status, looked at every
-10 ms) over what the process held before and the embeddings; and against the usual way: query by query, power pooling
-over windows as in published code, a full sort for each query, each direction and each fold anew. The usual way is timed
-on 100 queries of each kind and multiplied; how many of those have the same rank both ways is said.
+10 ms) over what the process held before and the embeddings; and against the usual way: query by query, sums over
+elements by pooling layers as in published code, a full sort for each query, each direction and each fold anew. It is
+timed on 100 queries of each kind and multiplied; how many of those have the same rank both ways is said.
 
 "points": one vector an item, cosine. All protocols of COCO with made-up truths of the published sizes: own captions,
 5K, 1K folds, ECCV Caption, CxC (text to text and image to image with it) and PMRP. Products counted are those that the
@@ -36,7 +36,7 @@ import numpy as np
 import torch
 from memory import anonymous
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, lp_pool2d, normalize
+from torch.nn.functional import lp_pool2d, normalize
 
 from manymatch.data.matches import Matches
 from manymatch.data.pairs import Item, Pairs
@@ -186,12 +186,12 @@ def sets(size: Size) -> None:
 
 
 def pooled(query: Tensor, gallery: Tensor, each: int, alpha: float) -> Tensor:
-    """Smooth-Chamfer of one set (k, d) with every set of a flat gallery (g * each, d), as published code has it: power
-    means of exponentials over windows, whose logarithm is the log-sum-exp over alpha."""
-    weights = torch.exp(query @ gallery.T)[None]
-    over_gallery = lp_pool2d(weights, alpha, (1, each)).log().mean(dim=1)
-    over_query = avg_pool2d(lp_pool2d(weights, alpha, (len(query), 1)).log(), (1, each))[:, 0]
-    return (over_gallery + over_query)[0] / 2
+    """Smooth-Chamfer of one set (k, d) with every set of a flat gallery (g * each, d), as published code has it:
+    each half from exponentials of its own, every sum over elements a pooling layer of norm 1."""
+    k, cosines = len(query), (query @ gallery.T)[None]
+    over_gallery = lp_pool2d(lp_pool2d(torch.exp(alpha * cosines), 1, (1, each)).log(), 1, (k, 1))
+    over_query = lp_pool2d(lp_pool2d(torch.exp(alpha * cosines), 1, (k, 1)).log(), 1, (1, each))
+    return (over_gallery / (k * alpha) + over_query / (each * alpha))[0, 0] / 2
 
 
 def usual_way(

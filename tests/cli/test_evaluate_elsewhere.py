@@ -89,3 +89,9 @@ def test_help_names_every_protocol(run):
     code, out, _ = run("--help")
     words = set(out.replace("│", " ").replace(",", " ").replace(".", " ").split())
     assert code == 0 and set(PROTOCOLS) <= words
+
+
+def test_what_is_not_there_names_what_is(run):
+    np.savez("scores.npz", i2t=OWN)
+    code, _, err = run("score.npz")
+    assert code == 2 and "evaluate: no such file 'score.npz'; the folder '.' holds 'scores.npz'" in err

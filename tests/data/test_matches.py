@@ -64,3 +64,9 @@ def test_uneven_lists_are_refused_before_they_are_broadcast() -> None:
 def test_a_subset_refuses_repeated_rows() -> None:
     with pytest.raises(DataError, match="image row 1 is chosen twice"):
         Matches.from_owner([0, 1], 2).subset([1, 1], [0])
+
+
+@given(st.lists(arrays.arrays(bool, (3, 4)), max_size=4))
+def test_a_union_has_what_any_has(several: list[np.ndarray]) -> None:
+    found = Matches.union((Matches.from_dense(each) for each in several), (3, 4))
+    np.testing.assert_array_equal(found.dense(), np.any([np.zeros((3, 4), bool), *several], axis=0))

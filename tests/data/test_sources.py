@@ -162,7 +162,7 @@ def test_a_line_without_end_is_one_bad_row(tmp_path: Path, monkeypatch: pytest.M
     path = write(tmp_path, GOOD, {"image": "b.jpg", "captions": ["x" * 1000]}, GOOD | {"image": "c.jpg"})
     pairs = read_pairs(path)
     assert [item.row for item in pairs] == [0, 2]
-    assert [line for line, _ in found(pairs)] == [2]
+    assert found(pairs) == [(2, "line too long")]
 
 
 def test_no_such_file_names_the_near_ones(tmp_path: Path) -> None:

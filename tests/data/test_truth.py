@@ -7,7 +7,7 @@ import pytest
 
 from manymatch.data.pairs import Item, Pairs
 from manymatch.data.sources import read_pairs
-from manymatch.data.truths import MatchesFile
+from manymatch.data.truths import MatchesFile, open_truths
 from manymatch.errors import DataError
 
 PAIRS = Pairs([Item("a", ("x", "y"), split="val"), Item("b", ("z",), split="val"), Item("3", ("w",), split="test")])
@@ -70,3 +70,9 @@ def test_nothing_usable_and_no_such_file_are_errors(tmp_path: Path) -> None:
         MatchesFile(write(tmp_path, '{"image": "a", "captions": ["x"]}'))
     with pytest.raises(DataError, match=r"no such file.*'truth.jsonl'"):
         MatchesFile(tmp_path / "truths.jsonl")
+
+
+def test_rankings_beside_the_truth_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "run.jsonl").write_text('{"query": "a", "ranking": ["a#0"]}\n')
+    (tmp_path / "truth.jsonl").write_text('{"query": "a", "matches": ["a#0"]}\n')
+    assert open_truths(tmp_path)["matches"].path == tmp_path / "truth.jsonl"

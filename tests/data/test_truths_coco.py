@@ -135,7 +135,7 @@ def test_bad_entries_of_a_list_are_left_out(tmp_path: Path) -> None:
         ("[" * 100_000, "is not JSON"),
         ("[1]", "holds list, expected an object"),
         ("{}", "no list of .* is usable, it is empty"),
-        ('{"a": 1}', "no list of .* is usable; the first problem: 'a'"),
+        ('{"a": 1, "b": 2}', "no list of .* is usable; the first problem: 'a'"),
     ],
 )
 def test_a_file_that_is_no_list(tmp_path: Path, text: str, said: str) -> None:

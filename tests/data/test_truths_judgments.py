@@ -115,7 +115,7 @@ def test_a_file_that_breaks_off_keeps_its_whole_lines(tmp_path: Path) -> None:
 
 
 def test_not_text_and_endless_lines_are_bad_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("manymatch.data.truths.judged.LONGEST_LINE", 60)
+    monkeypatch.setattr("manymatch.data.files.LONGEST_LINE", 60)
     path = tmp_path / "odd.txt"
     path.write_bytes(b"\xef\xbb\xbf" + EXPERT[1].encode() + b"\r\n\xff\tb#0\t1\t1\t1\r\n" + b"a" * 100 + b"\n")
     truth = ExpertRatings([path])

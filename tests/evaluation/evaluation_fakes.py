@@ -41,6 +41,7 @@ class FakeModel:
         self.summary = f"{name}: made up"
         self.seen: dict[str, int] = {}
         self.notes: dict[str, object] = {}
+        self.device = torch.device("cpu")
 
     def encode_images(self, images: Sequence[object], *, batch_size: int = 256, progress=None) -> Embedding:
         return self._encode("images", len(images), batch_size, progress)

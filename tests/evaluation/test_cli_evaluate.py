@@ -14,10 +14,13 @@ from manymatch.errors import UnknownName
 def ask(tmp_path, monkeypatch):
     """Runs the command on six images of one caption; every run folder holds a perfect model of `images` images."""
 
+    for name in ("mine", "other"):
+        (tmp_path / name).mkdir()
+
     def run(*arguments: str, splits=("train", "train", "test", "test", "test", "val"), images=3):
         pairs = made_pairs([1] * images)
         monkeypatch.setattr(
-            manymatch.runs, "load", lambda path: FakeModel(*one_hot(pairs.owner, images)), raising=False
+            manymatch.runs, "load", lambda path, device: FakeModel(*one_hot(pairs.owner, images)), raising=False
         )
         data = tmp_path / "data.jsonl"
         rows = [{"image": f"{n}.png", "captions": [f"caption {n}"], "split": s} for n, s in enumerate(splits)]

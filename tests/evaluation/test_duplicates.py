@@ -118,3 +118,10 @@ def test_real_photographs(reference: Path):
     same = ("2851198725_37b6027625.jpg", "3050606344_af711c726c.jpg")
     assert [sorted(ids) for ids in duplicates(pairs).groups] == [sorted(same)]
     assert duplicates(pairs.split("test")).groups == ()
+
+
+def test_of_very_many_images_of_one_picture_a_few_are_named():
+    pairs = Pairs(
+        [Item(f"i{n}", ("x",), picture=f"{n}") for n in range(40)], pictures=Bytes({f"{n}": b"" for n in range(40)})
+    )
+    assert duplicates(pairs).notes()[0].startswith("40 images are one picture: i0 = i1 = i2 = i3 = i4 = ...; a right")

@@ -395,8 +395,11 @@ BROKEN = {
         r"{}: no query is an image or caption of made \(found 'q1'; here the ids",
     ),
     "other items": (b"i0 Q0 d1 1 0.5 t\n", r"{}: no listed item is an image or caption of made \(found 'd1'"),
-    "cut gzip": (gzip.compress(b"i0 Q0 i0#0 1 0.5 t\n" * 50)[:-12], "the gzip stream of '{}' is damaged or cut"),
-    "no gzip": (b"\x1f\x8b\x00\x00nothing of the kind", "the gzip stream of '{}' is damaged"),
+    "cut gzip": (
+        gzip.compress(b"i0 Q0 i0#0 1 0.5 t\n" * 50)[:-12],
+        r"{}:\d+: the gzip stream breaks off here .*; write it again whole",
+    ),
+    "no gzip": (b"\x1f\x8b\x00\x00nothing of the kind", "{}:1: the gzip stream breaks off here"),
     "utf-16": ("i0 Q0 i0#0 1 0.5 t\n".encode("utf-16"), "{}:1: the line is no UTF-8 text"),
     "json list": (b'[["i0", "i0#0"]]', "'{}' holds a JSON list, expected an object"),
     "json of nothing": (b"{}", "'{}' holds nothing, expected an object"),
@@ -464,3 +467,29 @@ def test_an_npz_of_other_names_is_refused(tmp_path):
         evaluate(tmp_path / "b.npz", pairs)
     with pytest.raises(DataError, match="scores: scores holds i0; expected i2t"):
         evaluate({"i0": ["i0#0"]}, pairs)
+
+
+def test_a_line_too_long_says_what_to_write(tmp_path, monkeypatch):
+    monkeypatch.setattr("manymatch.data.files.LONGEST_LINE", 100)
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({"i0": [f"i{n}#0" for n in range(50)]}))
+    with pytest.raises(
+        DataError, match=r"run.json:1: the line is longer than 100 bytes; write a TREC run file, or JSON"
+    ):
+        evaluate(path, made_pairs([1, 1]))
+
+
+@pytest.mark.parametrize("ties", ["expected", "optimistic", "pessimistic"])
+def test_right_answers_that_no_list_holds_are_never_found(tmp_path, ties):
+    pairs, scores = made_pairs([3, 3, 3]), untied(6, (3, 9))
+    scores[0, :3] -= 1000
+    path = written(tmp_path / "run", both(pairs, scores, scores.T, 5), "trec")
+    whole, part = measured(scores, pairs, "own", ties=ties), measured(path, pairs, "own", ties=ties)
+    assert part["own", "i2t", "R@5"] == whole["own", "i2t", "R@5"]
+    assert part["own", "i2t", "R@1"]["value"] < 70
+    assert part.items() <= whole.items()
+
+
+def test_a_folder_is_no_file_of_scores(tmp_path):
+    with pytest.raises(DataError, match=r"is a folder, expected a file of scores; a run is given as load\("):
+        evaluate(tmp_path, made_pairs([1, 1]))

@@ -15,6 +15,7 @@ from manymatch.embeddings import Points, Sets
 from manymatch.errors import DataError, UnknownName
 from manymatch.evaluation import Report, evaluate
 from manymatch.evaluation.ensemble import Joined
+from manymatch.evaluation.report import distinct, plain_row
 from manymatch.similarity import Cosine, SmoothChamfer
 
 FIELDS = ["run", "protocol", "direction", "metric", "value", "low", "high", "queries", "gallery", "truth"]
@@ -260,3 +261,40 @@ def test_the_example_of_the_page_runs():
     lines = [line[4:] for line in code.group().splitlines()]
     assert sum("assert" in line for line in lines) == 4
     exec("\n".join(lines), {})
+
+
+def test_a_table_says_all_counts_where_metrics_of_a_direction_differ():
+    found = [plain_row("slices", "t2i", f"R@1 {name}", 50.0, count, 9) for name, count in (("rare", 3), ("common", 5))]
+    lines = str(Report([{"run": "one", **row, "truth": "own captions"} for row in found])).splitlines()
+    assert lines[1].split() == ["one", "50.0", "50.0", "3-5", "9"]
+
+
+def test_members_of_one_name_are_told_apart():
+    pairs = made_pairs([1, 1])
+    sets = [Sets(normalize(torch.randn(2, k, 5, generator=torch.Generator().manual_seed(k)), dim=-1)) for k in (2, 3)]
+    report = evaluate([FakeModel(s, s, SmoothChamfer(), name="dive") for s in sets], pairs)
+    health = [row["run"] for row in report.rows if row["metric"] == "log circular variance"]
+    assert health == ["dive", "dive", "dive (2)", "dive (2)"]
+    assert "dive (2): dive: made up" in str(report)
+    assert distinct(["a", "a (2)", "a", "a"]) == ["a", "a (2)", "a (3)", "a (4)"]
+
+
+class Nothing:
+    """A truth that lists no right answer of these pairs."""
+
+    def matches(self, pairs: Pairs) -> Matches:
+        return Matches.of([], [], (len(pairs), len(pairs.captions)))
+
+
+def test_a_truth_of_other_data_names_its_protocol():
+    with pytest.raises(
+        DataError, match="protocol 'matches': of the right answers that the truth lists none is in made"
+    ):
+        evaluate(np.eye(3), made_pairs([1, 1, 1], truth=Nothing()))
+
+
+def test_names_are_as_many_as_models():
+    pairs = made_pairs([1, 1])
+    with pytest.raises(DataError, match="evaluate: 1 names of 2 models, expected as many"):
+        evaluate([perfect(pairs), perfect(pairs)], pairs, run=["one"])
+    assert {row["run"] for row in evaluate([perfect(pairs), perfect(pairs)], pairs, run="both").rows} == {"both"}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from manymatch.data.matches import Matches
 from manymatch.errors import DataError, UnknownName
 from manymatch.evaluation.metrics import hit_rate, map_at_r, mean_rank, median_rank, ndcg, queries, r_precision
-from manymatch.evaluation.ranks import rank_scores
+from manymatch.evaluation.ranks import Ranks, rank_scores
 
 TIES = ("expected", "optimistic", "pessimistic")
 
@@ -184,3 +184,10 @@ def test_arguments_that_mean_nothing():
     ):
         with pytest.raises(UnknownName, match="unknown ties 'expect': did you mean 'expected'"):
             metric(ranks, "expect")
+
+
+@pytest.mark.parametrize("ties", TIES)
+def test_right_answers_below_what_is_known_are_no_hit(ties: str) -> None:
+    unlisted, gallery = np.full(3, 20), 20
+    ranks = Ranks(np.array([0, 3]), np.arange(3), unlisted, np.zeros(3, int), gallery, depth=np.array([10]))
+    assert hit_rate(ranks, 1, ties) == hit_rate(ranks, 10, ties) == 0

@@ -22,6 +22,7 @@ from manymatch.evaluation.areas import RocArea
 from manymatch.evaluation.gains import judged_precisions, ndcgs
 from manymatch.evaluation.measures import resampled
 from manymatch.evaluation.protocols import Measured, choose
+from manymatch.evaluation.protocols.true_false import truth_of
 from manymatch.evaluation.ranks import Ranking, Ranks, rank_scores
 
 TIES = ("expected", "optimistic", "pessimistic")
@@ -266,6 +267,8 @@ def test_sentences_of_no_use_are_not_counted() -> None:
     labels = [("a", True), ("a", False), ("b", True), ("c", False)]
     pairs = Pairs([Item(str(n), (text,), metadata={"label": label}) for n, (text, label) in enumerate(labels)])
     found, notes = measured("true-false", pairs, np.diag([1, 2, 3, 0]))
+    named = Pairs([replace(item, labels=(str(item.metadata["label"]).lower(),), metadata={}) for item in pairs])
+    assert [truth_of(item) for item in named] == [truth_of(item) for item in pairs]
     assert found["both", "AUC"].measure.value == 75 and found["both", "AUC same sentence"].measure.value == 0
     assert (found["both", "AUC same sentence"].queries, found["both", "AUC same sentence"].gallery) == (1, 1)
     assert "true-false: AUC same sentence compares 1 true with 1 false pairs, within 1 sentences" in notes

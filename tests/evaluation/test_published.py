@@ -11,9 +11,11 @@ import pytest
 import torch
 from evaluation_fakes import FakeModel
 
+from manymatch.data import coco_ids
 from manymatch.data.pairs import Item, Pairs
 from manymatch.embeddings import Points
-from manymatch.evaluation import PROTOCOLS, Report, evaluate, published
+from manymatch.evaluation import PROTOCOLS, Report, evaluate
+from manymatch.evaluation.protocols import choose
 from manymatch.evaluation.published import PUBLISHED, published_for
 from manymatch.evaluation.report import plain_row
 from manymatch.methods import methods
@@ -29,7 +31,7 @@ def pairs_of(ids: list[str], captions: int = 5, name: str = "pairs") -> Pairs:
 def karpathy(monkeypatch) -> Pairs:
     """5,000 images with the ids that are taken for Karpathy's test split."""
     ids = list(range(7, 7 + 3 * 5000, 3))
-    monkeypatch.setattr(published, "_KARPATHY_TEST", published._digest(ids))
+    monkeypatch.setattr(coco_ids, "_KARPATHY_TEST", coco_ids._digest(ids))
     return pairs_of([f"COCO_val2014_{n:012d}.jpg" for n in reversed(ids)], name="coco:test")
 
 
@@ -76,11 +78,13 @@ def test_single_cells():
 
 def test_coco_numbers_stand_beside_karpathys_images_alone(karpathy):
     rows = published_for(*KARPATHY, karpathy)
-    assert {row["protocol"] for row in rows} == {"coco-5k", "coco-1k"}
+    assert {row["protocol"] for row in rows} == {"own", "coco-5k", "coco-1k"}
     assert {row["run"].split(",")[0] for row in rows} == {"published: DivE", "published: HREM"}
     assert {row["truth"] for row in rows} == {"own captions"}
     assert all(row["low"] is row["high"] is row["queries"] is row["gallery"] is None for row in rows)
-    assert published_for(["dive"], ["own"], karpathy) == ()
+    own, whole = (published_for(["dive"], [name], karpathy) for name in ("own", "coco-5k"))
+    assert own == tuple({**row, "protocol": "own"} for row in whole) and own
+    assert choose(None, karpathy) == ["own", "coco-1k"]
     others = [
         karpathy.take(range(4999)),
         pairs_of([str(n) for n in range(5000)]),
@@ -96,7 +100,8 @@ def test_flickr30k_goes_by_its_name_and_size():
     assert {row["protocol"] for row in rows} == {"own"} and len(rows) == 4 * 7
     assert not any("no instance level" in row["run"] for row in rows)
     assert published_for(["hrem"], ["own"], pairs_of(ids, name="f30k_test")) == rows
-    for name, count, captions in (("flickr8k:test", 1000, 5), ("flickr30k", 999, 5), ("flickr30k", 1000, 4)):
+    others = (("flickr8k:test", 1000, 5), ("flickr30k", 999, 5), ("flickr30k", 1000, 4), ("flickr30k/all:val", 1000, 5))
+    for name, count, captions in others:
         assert published_for(["hrem"], ["own"], pairs_of(ids[:count], captions, name)) == ()
 
 

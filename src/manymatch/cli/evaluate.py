@@ -59,11 +59,13 @@ def evaluate(
 
     Ranks every caption for every image and every image for every caption, and prints how well that went.
     """
+    from ..data.files import regular_file
     from ..evaluation import evaluate as measure
     from ..runs import load
 
     pairs = chosen(read(data, images, features, pooled, field, truth), split)
-    models = [run if run.is_file() else load(run) for run in runs]
+    # What is not there is looked for as a file: that message names the near ones, run folders too.
+    models = [load(run, device="auto") if run.is_dir() else regular_file(run, "evaluate") for run in runs]
     with bar("evaluating") as progress:
         report = measure(
             models,

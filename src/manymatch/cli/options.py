@@ -54,7 +54,7 @@ Truth = Annotated[
         "--truth",
         metavar="FILE_OR_FOLDER",
         help='Further right answers: JSON Lines {"query": id, "matches": [ids]}, or published annotations, known by '
-        "their content. Repeat it.",
+        "their content, those of COCO by their file names. Repeat it.",
     ),
 ]
 

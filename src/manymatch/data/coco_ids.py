@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from ..errors import DataError
 from .pairs import Pairs
 
-__all__ = ["caption_rows", "coco_id", "image_rows"]
+__all__ = ["caption_rows", "coco_id", "image_rows", "is_karpathy_test"]
+
+_KARPATHY_TEST = "0f892ba2fcb97da20443b3ce06d6bc972adb0e41ee6d338c22fa644350b3e2f7"
+"""SHA-256 of the COCO ids of the 5,000 images, ascending, one a line. Other 5,000 of COCO (val2017) are other data."""
 
 _NUMBERED = re.compile(r"(?:.*[_:/])?([0-9]{1,18})(?:\.[A-Za-z]+)?", re.DOTALL)
 
@@ -76,3 +81,15 @@ def caption_rows(pairs: Pairs) -> tuple[dict[int, int], list[str]]:
             f"COCO id; the first: {unlike[0]}"
         )
     return out, notes
+
+
+def is_karpathy_test(pairs: Pairs) -> bool:
+    """Whether these are the 5,000 images of Karpathy's COCO test split with 25,000 captions, in any order."""
+    if len(pairs) != 5000 or len(pairs.captions) != 25_000:
+        return False
+    ids = [coco_id(name) for name in pairs.image_ids]
+    return None not in ids and _digest(ids) == _KARPATHY_TEST
+
+
+def _digest(ids: Sequence[int | None]) -> str:
+    return hashlib.sha256("\n".join(map(str, sorted(i for i in ids if i is not None))).encode()).hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import math
 import os
@@ -11,6 +10,7 @@ import re
 import stat
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -18,7 +18,17 @@ from typing import Any, BinaryIO, NoReturn
 
 from ..errors import DataError
 
-__all__ = ["Line", "Progress", "inside", "read_objects", "regular_file"]
+__all__ = [
+    "Line",
+    "Progress",
+    "Unread",
+    "identifier",
+    "inside",
+    "read_lines",
+    "read_objects",
+    "regular_file",
+    "whole_text",
+]
 
 Progress = Callable[[int, int], None]
 """What is called now and then while something long runs: (done, total)."""
@@ -95,40 +105,77 @@ class Line:
     detail: str = ""
 
 
-def read_objects(path: Path) -> Iterator[Line]:
-    """The JSON objects of a file (gzip is recognised), bad lines in their place. Raises DataError (unreadable).
+@contextmanager
+def _unpacked(path: Path) -> Iterator[BinaryIO | gzip.GzipFile]:
+    """The bytes of a file, unpacked when they begin as gzip does, whatever the file is called."""
+    with open(path, "rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        yield gzip.GzipFile(fileobj=raw) if packed else raw
 
-    A byte-order mark and CRLF are fine. A file whose gzip stream breaks off ends with one bad line.
-    """
+
+_DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
+"""What a gzip stream raises that breaks off or was changed; the last is an OSError too."""
+
+
+def whole_text(path: Path, what: str) -> str:
+    """The text of a file, gzipped or not. Raises DataError: not there, damaged, not UTF-8."""
     try:
-        with open(path, "rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            yield from _objects(gzip.GzipFile(fileobj=raw) if packed else raw)
+        with _unpacked(regular_file(path, what)) as file:
+            return file.read().decode("utf-8-sig")
+    except (OSError, *_DAMAGED, UnicodeDecodeError) as error:
+        raise DataError(f"{what}: {str(path)!r} cannot be read ({error})") from None
+
+
+@dataclass(frozen=True)
+class Unread:
+    """Why there is no line where one should be: what is wrong, in one word and in more."""
+
+    kind: str
+    detail: str
+
+
+def read_lines(path: Path, longest: int | None = None) -> Iterator[tuple[int, bytes | Unread]]:
+    """(number as an editor counts, line) of each line that is not blank (gzip is recognised).
+
+    A byte-order mark is taken off. A line of more than `longest` bytes (64 MB) is `Unread` and the next one follows; a
+    gzip stream that breaks off ends with an `Unread`.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    number, longest = 0, longest or LONGEST_LINE
+    try:
+        with _unpacked(path) as file:
+            while text := file.readline(longest):
+                number += 1
+                whole = len(text) < longest or text.endswith(b"\n")
+                text = text.removeprefix(b"\xef\xbb\xbf") if number == 1 else text
+                if not whole:
+                    yield number, Unread("line too long", f"the line is longer than {longest} bytes")
+                elif text.strip():
+                    yield number, text
+                while not whole:
+                    rest = file.readline(longest)
+                    whole = len(rest) < longest or rest.endswith(b"\n")
+    except _DAMAGED as error:
+        yield number + 1, Unread("damaged file", f"the gzip stream breaks off here ({error})")
     except OSError as error:
         raise DataError(f"{str(path)!r} cannot be read ({error})") from None
 
 
-def _objects(file: BinaryIO | io.BufferedIOBase) -> Iterator[Line]:
-    number = row = 0
-    while True:
-        try:
-            text = file.readline(LONGEST_LINE)
-            whole = len(text) < LONGEST_LINE or text.endswith(b"\n")
-            while not whole:
-                rest = file.readline(LONGEST_LINE)
-                whole = len(rest) < LONGEST_LINE or rest.endswith(b"\n")
-                text = b"\xff"
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            yield Line(number + 1, row, None, "damaged file", f"the gzip stream breaks off here ({error})")
-            return
-        if not text:
-            return
-        number += 1
-        text = text.removeprefix(b"\xef\xbb\xbf") if number == 1 else text
-        if text.strip():
-            yield _line(number, row, text)
-            row += 1
+def read_objects(path: Path) -> Iterator[Line]:
+    """The JSON objects of a file, bad lines in their place; see `read_lines`. Raises DataError (unreadable)."""
+    for row, (number, line) in enumerate(read_lines(path)):
+        if isinstance(line, Unread):
+            yield Line(number, row, None, line.kind, line.detail)
+        else:
+            yield _line(number, row, line)
+
+
+def identifier(value: Any) -> str | None:
+    """An id as JSON holds it, a text or a whole number, as text; None of anything else."""
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
 
 
 def _line(number: int, row: int, text: bytes) -> Line:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,15 @@ class Matches:
         array = np.asarray(dense, bool)
         images, captions = np.nonzero(array)
         return cls.of(images, captions, (array.shape[0], array.shape[1]))
+
+    @classmethod
+    def union(cls, several: Iterable[Matches], shape: tuple[int, int]) -> Matches:
+        """Every pair that matches in one of several truths of one shape, which may be none."""
+        images, captions = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        for each in several:
+            images.append(each.images)
+            captions.append(each.captions)
+        return cls.of(np.concatenate(images), np.concatenate(captions), shape)
 
     def __len__(self) -> int:
         return len(self.images)

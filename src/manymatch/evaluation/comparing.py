@@ -155,7 +155,7 @@ def _known(label: str, run: str | Path | Model) -> _Given:
     value = read_run(run)
     stopped = () if value.get("finished", True) else (f"{label} is not trained to its end",)
     pixels = value["images"]["tower"] != "features"
-    return _Given(label, partial(load, run), pixels, value.get("identity"), stopped)
+    return _Given(label, partial(load, run, device="auto"), pixels, value.get("identity"), stopped)
 
 
 @dataclass(frozen=True)

@@ -70,28 +70,9 @@ class Counter:
             if alike.any():
                 found = first + np.flatnonzero(alike)
                 counts = _one_by_one if high <= _FEW else _sorted
-                above, equal = self._counted(counts, tile, self.scores[found], query[alike], place[alike])
+                above, equal = _counted(counts, tile, self.scores[found], query[alike], place[alike])
                 self.above[found] += above
                 self.equal[found] += equal
-
-    def _counted(
-        self,
-        counts: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
-        tile: Tensor,
-        scores: Floats,
-        query: Ints,
-        place: Ints,
-    ) -> tuple[Ints, Ints]:
-        """Items of the tile above and equal to right answers: their scores, rows in the tile and places there (m,)."""
-        rows = np.unique(query)
-        # Taking rows out of the tile costs a copy, less than a comparison with rows that hold nothing.
-        if 2 * len(rows) < len(tile):
-            tile, query = tile[torch.from_numpy(rows)], np.searchsorted(rows, query)
-        # No score is above or equal to infinity, so the padding counts nothing.
-        table = np.full((int(place.max()) + 1, len(tile)), np.inf)
-        table[place, query] = scores
-        above, equal = counts(tile, torch.from_numpy(table).to(tile.dtype).to(tile.device))
-        return _numbers(above)[place, query].astype(np.int64), _numbers(equal)[place, query].astype(np.int64)
 
     def counts(self) -> tuple[Ints, Ints]:
         """(p,) items above each right answer, and (p,) OTHER items with its score."""
@@ -125,6 +106,25 @@ class Asker:
                 self.within.count(piece, slice(top, bottom), slice(left, right))
 
 
+def _counted(
+    counts: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    tile: Tensor,
+    scores: Floats,
+    query: Ints,
+    place: Ints,
+) -> tuple[Ints, Ints]:
+    """Items of the tile above and equal to right answers: their scores, rows in the tile and places there (m,)."""
+    rows = np.unique(query)
+    # Taking rows out of the tile costs a copy, less than a comparison with rows that hold nothing.
+    if 2 * len(rows) < len(tile):
+        tile, query = tile[torch.from_numpy(rows)], np.searchsorted(rows, query)
+    # No score is above or equal to infinity, so the padding counts nothing.
+    table = np.full((int(place.max()) + 1, len(tile)), np.inf)
+    table[place, query] = scores
+    above, equal = counts(tile, torch.from_numpy(table).to(tile.dtype).to(tile.device))
+    return _numbers(above)[place, query].astype(np.int64), _numbers(equal)[place, query].astype(np.int64)
+
+
 def _numbers(tensor: Tensor) -> Floats:
     """On the CPU, in double precision."""
     return np.asarray(tensor.cpu().double().numpy())
@@ -144,7 +144,7 @@ def _one_by_one(tile: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
     # Along the side whose steps are longer: a tile may be one that was turned.
     cut = int(tile.stride(0) < tile.stride(1))
     size = max(1, _CACHED // max(tile.shape[1 - cut], 1)) if tile.device.type == "cpu" else tile.shape[cut]
-    for start, part in zip(range(0, tile.shape[cut], size), tile.split(size, cut), strict=True):
+    for start, part in zip(range(0, tile.shape[cut], size), torch.split(tile, size, cut), strict=True):
         rows = slice(start, start + size) if cut == 0 else slice(None)
         # Comparing into floats and adding those is exact below 2^24 items and three times as fast as adding booleans.
         flags = torch.empty_like(part)

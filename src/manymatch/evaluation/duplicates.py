@@ -18,6 +18,9 @@ __all__ = ["Duplicates", "duplicates"]
 _BLOCK = 256
 """Images whose features are read at a time."""
 
+_NAMED = 5
+"""Images of one picture that a note names."""
+
 
 @dataclass(frozen=True)
 class Duplicates:
@@ -37,9 +40,10 @@ class Duplicates:
             return []
         first = self.groups[0]
         what = "are one picture" if self.same == "picture" else "have the same features"
+        rest = " = ..." if len(first) > _NAMED else ""
         more = f"; {len(self.groups)} such groups" if len(self.groups) > 1 else ""
         return [
-            f"{len(first)} images {what}: {' = '.join(first)}{more}; "
+            f"{len(first)} images {what}: {' = '.join(first[:_NAMED])}{rest}{more}; "
             "a right answer's twin counts as wrong unless the truth says otherwise"
         ]
 

@@ -92,7 +92,7 @@ def source_of(models: Any, pairs: Pairs, progress: Progress | None = None) -> El
     if not _outside(given):
         return None
     expect_both(pairs)
-    paths = {n: regular_file(each, "scores") for n, each in enumerate(given) if isinstance(each, str | Path)}
+    paths = {n: _file(Path(each)) for n, each in enumerate(given) if isinstance(each, str | Path)}
     lists = [path for path in paths.values() if not _is_numpy(path)]
     if not lists:
         names = [paths[n].name if n in paths else _called(n, len(given)) for n in range(len(given))]
@@ -122,6 +122,14 @@ def _outside(given: Sequence[Any]) -> bool:
             "and nothing says that its scores have the files' scale; give one or the other"
         )
     return any(outside)
+
+
+def _file(path: Path) -> Path:
+    if path.is_dir():
+        raise DataError(
+            f"evaluate: {str(path)!r} is a folder, expected a file of scores; a run is given as load({str(path)!r})"
+        )
+    return regular_file(path, "scores")
 
 
 def _called(number: int, total: int) -> str:
@@ -215,7 +223,8 @@ class StoredScores:
     def _tiles(self, kind: str, block: tuple[int, int] | None = None) -> Tiles:
         parts = [each.arrays[kind] if kind in each.arrays else each.arrays["i2t"].T for each in self.given]
         shape = self.sizes[kind[0]], self.sizes[kind[2]]
-        return Tiles(_mean(parts), shape, block or choose_block(shape), (self.sides[kind[0]], self.sides[kind[2]]))
+        sides = self.sides[kind[0]], self.sides[kind[2]]
+        return Tiles(_mean(parts), shape, block or choose_block(shape), sides, ready=len(parts) == 1)
 
     def _check(self, name: str, kind: str, array: Array, pairs: Pairs) -> None:
         if array.dtype.kind not in "biuf":

@@ -95,9 +95,11 @@ def scores_of(
     similarity: Any = members[0].similarity
     images: Any
     texts: Any
-    images, texts = encoded[0]
+    # Scores are computed where the models are.
+    placed = [tuple(side.to(model.device) for side in both) for model, both in zip(members, encoded, strict=True)]
+    images, texts = placed[0]
     if len(members) > 1:
-        images, texts = (Joined(parts) for parts in zip(*encoded, strict=True))
+        images, texts = (Joined(parts) for parts in zip(*placed, strict=True))
         similarity = MeanScore([model.similarity for model in members])
     return ModelScores(
         similarity, images, texts, image_ids=pairs.image_ids, caption_ids=pairs.caption_ids, progress=progress

@@ -1,21 +1,18 @@
 """Ranked lists in files: TREC run files and JSON, known by their content, plain or gzip.
 
-Entries are read as they stand; what their ids mean, and what is listed twice, `lists` decides.
+Entries are read as they stand; what their ids mean, and what is listed twice, `list_entries` decides.
 """
 
 from __future__ import annotations
 
-import gzip
-import io
 import json
 import math
-import zlib
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from ..data.files import LONGEST_LINE
+from ..data.files import Unread, identifier, read_lines
 from ..errors import DataError
 
 __all__ = ["Entry", "read_lists", "where"]
@@ -52,27 +49,13 @@ def read_lists(path: Path) -> Iterator[Entry]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """(number, bytes) of every line that is not blank; gzip is recognised."""
-    try:
-        with open(path, "rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            yield from _numbered(path, gzip.GzipFile(fileobj=raw) if packed else raw)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"rankings: the gzip stream of {str(path)!r} is damaged or cut short ({error})") from None
-    except OSError as error:
-        raise DataError(f"rankings: {str(path)!r} cannot be read ({error})") from None
-
-
-def _numbered(path: Path, file: BinaryIO | io.BufferedIOBase) -> Iterator[tuple[int, bytes]]:
-    number = 0
-    while line := file.readline(LONGEST_LINE):
-        number += 1
-        if len(line) == LONGEST_LINE:
-            raise DataError(f"{path}:{number}: a line of {LONGEST_LINE >> 20} MB or more, expected {_FORMATS}")
-        line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-        if line.strip():
-            yield number, line
+    """(number, line) of every line that is not blank; a ranking without some of its lines would be another ranking."""
+    for number, line in read_lines(path):
+        if isinstance(line, Unread):
+            damaged = line.kind == "damaged file"
+            mend = "write it again whole" if damaged else "write a TREC run file, or JSON Lines with a query a line"
+            raise DataError(f"{path}:{number}: {line.detail}; {mend}")
+        yield number, line
 
 
 def _text(path: Path, number: int, line: bytes) -> str:
@@ -125,7 +108,7 @@ def _json_lines(path: Path, lines: Iterator[tuple[int, bytes]]) -> Iterator[Entr
     seen: dict[str, int] = {}
     for number, line in lines:
         row = _parsed(where(path, number), _text(path, number, line))
-        query = _id(row.get("query")) if isinstance(row, dict) else None
+        query = identifier(row.get("query")) if isinstance(row, dict) else None
         if query is None or not isinstance(row.get("ranking"), list):
             found = sorted(row) if isinstance(row, dict) else type(row).__name__
             raise DataError(
@@ -172,7 +155,7 @@ def _listed(path: Path, line: int, query: str, ranking: Any) -> Iterator[Entry]:
             "[id, score]"
         )
     for place, (item, score, rank) in enumerate(entries):
-        name, value = _id(item), _number(score)
+        name, value = identifier(item), _number(score)
         if name is None or value is None:
             raise DataError(
                 f"{where(path, line)}: entry {place} of query {query!r} is {json.dumps([item, score])[:60]}, expected "
@@ -190,12 +173,6 @@ def _number(value: Any) -> float | None:
         return float(value)
     except OverflowError:
         return math.inf
-
-
-def _id(value: Any) -> str | None:
-    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
-        return str(value)
-    return None
 
 
 def _parsed(place: str, text: str) -> Any:

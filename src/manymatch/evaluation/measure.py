@@ -23,7 +23,7 @@ from .protocols import PROTOCOLS, Asked, Direction, Found, Measured, choose
 from .protocols.base import nothing
 from .published import published_for
 from .ranks import Ranks
-from .report import Report, Row, row
+from .report import Report, Row, distinct, row
 from .scores import ModelScores, Source
 
 if TYPE_CHECKING:
@@ -91,25 +91,39 @@ def evaluate(
         names = outside.measurable(names, pairs, protocol is not None)
         return _report(outside, judge(outside.source, pairs, names, ties), pairs, resamples, run, notes)
     members = cast("list[Model]", list(models) if isinstance(models, Sequence) else [models])
-    if not members:
-        raise DataError("evaluate: found no model, expected at least one")
-    labels = [run] if isinstance(run, str) else list(run or [model.name for model in members])
+    labels = _labels(members, run)
     notes = seen(members, labels, pairs)
     pairs, left_out = usable(any(model.image_input == "pixels" for model in members), pairs, progress)
     notes += left_out + unlike(members) + (duplicates(pairs).notes() if find_duplicates else [])
     encoded = [encode(model, pairs, batch_size, progress) for model in members]
     alone = encoded[0] if len(members) == 1 else (None, None)
     judged = judge(scores_of(members, encoded, pairs, progress), pairs, names, ties, *alone)
-    title = "+".join(labels)
-    weights = resampled(len(pairs), resamples) if resamples else None
-    rows: list[Row] = [{"run": title, **found} for found in judged.rows(weights)]
-    labels = labels if len(labels) == len(members) else [model.name for model in members]
+    title = run if isinstance(run, str) else "+".join(run or [model.name for model in members])
+    rows: list[Row] = _titled(title, judged, pairs, resamples)
     for label, both in zip(labels, encoded, strict=True):
         rows += [{"run": label, **found} for found in health(*both, pairs.matches())]
     made = tuple(
         m.summary if label == m.name else f"{label}: {m.summary}" for label, m in zip(labels, members, strict=True)
     )
     return Report(rows, (*notes, *judged.notes), made, published_for([m.name for m in members], names, pairs))
+
+
+def _labels(members: Sequence[Model], run: str | Sequence[str] | None) -> list[str]:
+    """What tables call each model, all different. Raises DataError: no model, or not as many names."""
+    if not members:
+        raise DataError("evaluate: found no model, expected at least one")
+    if run is None or (isinstance(run, str) and len(members) > 1):
+        names = [model.name for model in members]
+    else:
+        names = [run] if isinstance(run, str) else list(run)
+    if len(names) != len(members):
+        raise DataError(f"evaluate: {len(names)} names of {len(members)} models, expected as many")
+    return distinct(names)
+
+
+def _titled(title: str, judged: Judged, pairs: Pairs, resamples: int) -> list[Row]:
+    weights = resampled(len(pairs), resamples) if resamples else None
+    return [{"run": title, **found} for found in judged.rows(weights)]
 
 
 def _report(
@@ -122,10 +136,13 @@ def _report(
 ) -> Report:
     """Rows of scores from elsewhere: no embeddings, so nothing on their health."""
     title = run if isinstance(run, str) else "+".join(run or outside.names)
-    found = judged.rows(resampled(len(pairs), resamples) if resamples else None)
-    rows: list[Row] = [{"run": title, **one} for one in found]
     published = published_for([], list(judged.measured), pairs)
-    return Report(rows, (*notes, *outside.source.notes, *judged.notes), outside.made, published)
+    return Report(
+        _titled(title, judged, pairs, resamples),
+        (*notes, *outside.source.notes, *judged.notes),
+        outside.made,
+        published,
+    )
 
 
 def judge(
@@ -149,9 +166,10 @@ def judge(
     if any(each.rows for each in asked.values()) and isinstance(source, ModelScores):
         source = source.kept()
     shape = len(pairs), len(pairs.captions)
+    # Counts of one right answer do not depend on the others, so one pass over the union serves every protocol.
     ranking = source.ranking(
-        _union([each.i2t for each in asked.values()], shape),
-        _union([each.t2i for each in asked.values()], (shape[1], shape[0])),
+        Matches.union((each.i2t for each in asked.values() if each.i2t is not None), shape),
+        Matches.union((each.t2i for each in asked.values() if each.t2i is not None), shape[::-1]),
         folds=next((each.folds for each in asked.values() if each.folds is not None), None),
         best=any(each.best for each in asked.values()),
     )
@@ -203,15 +221,6 @@ def _folds(
 
 def _only(ranks: Ranks, truth: Matches | None) -> Ranks:
     return ranks.only(truth or nothing((len(ranks.indptr) - 1, ranks.gallery)))
-
-
-def _union(truths: Sequence[Matches | None], shape: tuple[int, int]) -> Matches:
-    """Counts of one right answer do not depend on the others, so one pass over the union serves every protocol."""
-    known = [truth for truth in truths if truth is not None]
-    images, captions = (
-        np.concatenate([np.zeros(0, np.int64), *(getattr(t, side) for t in known)]) for side in ("images", "captions")
-    )
-    return Matches.of(images, captions, shape)
 
 
 def _left_out(name: str, asked: Asked, sides: Sequence[Direction]) -> Iterator[str]:

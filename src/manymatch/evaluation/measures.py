@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["Average", "Correlation", "Mean", "Measure", "Median", "Sum", "interval", "resampled"]
+__all__ = ["Average", "Correlation", "Mean", "Measure", "Median", "Sum", "interval", "median", "resampled"]
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -87,18 +87,26 @@ class Sum:
         return np.asarray(sum(part.drawn(weights) for part in self.parts))
 
 
+def median(values: Floats) -> float:
+    """The middle value; two middle ones are averaged and rounded down, as the field's evaluators do."""
+    ordered = np.sort(values)
+    return _between(ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2])
+
+
+def _between(low: Any, high: Any) -> float:
+    return float(low if low == high else (low + high) // 2)
+
+
 @dataclass(frozen=True)
 class Median:
-    """The median of one value a query; two middle ones are averaged and rounded down, as the field's evaluators do."""
+    """The `median` of one value a query."""
 
     values: Floats
     images: Ints
 
     @property
     def value(self) -> float:
-        ordered = np.sort(self.values)
-        low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
-        return float(low if low == high else (low + high) // 2)
+        return median(self.values)
 
     def contributions(self, images: int) -> Floats | None:
         return None
@@ -111,7 +119,7 @@ class Median:
             reached = np.cumsum(row[images])
             if len(reached) and reached[-1] > 0:
                 low, high = (values[np.searchsorted(reached, reached[-1] / 2, side)] for side in ("left", "right"))
-                out[n] = low if low == high else (low + high) // 2
+                out[n] = _between(low, high)
         return out
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 
 from ..errors import DataError, UnknownName
+from .measures import median
 from .ranks import Ranks
 
 __all__ = [
@@ -79,7 +80,8 @@ def hits(ranks: Ranks, k: int, ties: str = "expected") -> Floats:
     if chosen == "optimistic":
         return (s > 0).astype(np.float64)
     if chosen == "pessimistic":
-        return (s > tied - m).astype(np.float64)
+        # Right answers that no list holds look like a group of more right answers than places.
+        return (s > np.maximum(tied - m, 0)).astype(np.float64)
     return np.asarray(1.0 - _all_missed(tied, m, s))
 
 
@@ -96,13 +98,8 @@ def middle_ranks(ranks: Ranks, ties: str = "expected") -> Floats:
 
 
 def median_rank(ranks: Ranks, ties: str = "expected") -> float:
-    """Median of `middle_ranks`.
-
-    Of an even number of queries the two middle ranks are averaged and rounded down, as the field's evaluators do.
-    """
-    ordered = np.sort(middle_ranks(ranks, ties))
-    low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
-    return float(low if low == high else (low + high) // 2)
+    """Median of `middle_ranks`; of an even number of queries see `measures.median`."""
+    return median(middle_ranks(ranks, ties))
 
 
 def first_ranks(ranks: Ranks, ties: str = "expected") -> Floats:

@@ -7,12 +7,11 @@ here: its poster does not say on which data they were measured.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ..data.coco_ids import coco_id
+from ..data.coco_ids import is_karpathy_test
 from ..data.pairs import Pairs
 from .protocols import PROTOCOLS
 from .report import Row, plain_row
@@ -168,9 +167,6 @@ def _msrm() -> Iterator[Published]:
 PUBLISHED: tuple[Published, ...] = (*_recalls(), *_ablations(), *_msrm())
 """Every published number we know."""
 
-_KARPATHY_TEST = "0f892ba2fcb97da20443b3ce06d6bc972adb0e41ee6d338c22fa644350b3e2f7"
-"""SHA-256 of the COCO ids of the 5,000 images, ascending, one a line. Other 5,000 of COCO (val2017) are other data."""
-
 
 def published_for(methods: Sequence[str], protocols: Sequence[str], pairs: Pairs) -> tuple[Row, ...]:
     """Published rows of these methods that were measured as these protocols measure on these pairs.
@@ -181,18 +177,20 @@ def published_for(methods: Sequence[str], protocols: Sequence[str], pairs: Pairs
         methods: by our names.
         protocols: which are measured.
         pairs: what is evaluated; published numbers stand beside COCO's 5,000 test images of Karpathy's split and
-            beside data called flickr30k with 1,000 images of five captions each.
+            beside data called flickr30k with 1,000 images of five captions each, unless they are another split.
 
     Returns:
         Rows as in a report, `run` "published: ..."; without interval and counts.
     """
     data = _data(pairs)
     return tuple(
-        {"run": one.run, **plain_row(one.protocol, one.direction, one.metric, one.value, None, None)}
+        {"run": one.run, **plain_row(name, one.direction, one.metric, one.value, None, None)}
         | {"truth": PROTOCOLS[one.protocol].truth_name}
         for one in PUBLISHED
+        for name in protocols
+        # On COCO's whole test split `own` is `coco-5k` by another name.
         if one.data == data
-        and one.protocol in protocols
+        and one.protocol == ("coco-5k" if (data, name) == ("coco", "own") else name)
         and not one.ablation
         and (one.method in methods or one.protocol == "pmrp")
     )
@@ -200,15 +198,7 @@ def published_for(methods: Sequence[str], protocols: Sequence[str], pairs: Pairs
 
 def _data(pairs: Pairs) -> str:
     """Which of the data with published numbers these are, "" if none."""
-    name = pairs.name.lower()
-    if len(pairs) == 1000 and len(pairs.captions) == 5000 and ("flickr30k" in name or "f30k" in name):
-        return "flickr30k"
-    if len(pairs) == 5000 and len(pairs.captions) == 25_000:
-        ids = [coco_id(name) for name in pairs.image_ids]
-        if None not in ids and _digest(ids) == _KARPATHY_TEST:
-            return "coco"
-    return ""
-
-
-def _digest(ids: Sequence[int | None]) -> str:
-    return hashlib.sha256("\n".join(map(str, sorted(i for i in ids if i is not None))).encode()).hexdigest()
+    name, _, split = pairs.name.lower().partition(":")
+    if split in ("", "test") and ("flickr30k" in name or "f30k" in name):
+        return "flickr30k" if (len(pairs), len(pairs.captions)) == (1000, 5000) else ""
+    return "coco" if is_karpathy_test(pairs) else ""

@@ -282,15 +282,9 @@ def _stream(tiles: Tiles, rows: Asker, columns: Asker | None, progress: Progress
 
     Where rows and columns are one asker, tiles below the diagonal are those above it, turned.
     """
-    half = columns is rows
+    wanted, half = _wanted(tiles, rows, columns), columns is rows
     # Among items of one kind the whole would not fit anyway, and the scores across may be held meanwhile.
     room = _KEPT_BYTES // 2 if tiles.hollow else _KEPT_BYTES
-    held = set(rows.whole.tiles(tiles.block))
-    if columns is not None:
-        held |= {(r, c) for c, r in columns.whole.tiles((tiles.block[1], tiles.block[0]))}
-    wanted = {False: sorted(held), True: list(tiles)}
-    if half:
-        wanted = {counting: [(r, c) for r, c in numbers if r <= c] for counting, numbers in wanted.items()}
     steps, done = sum(len(numbers) for numbers in wanted.values()), 0
     kept: dict[tuple[int, int], Tensor] = {}
     for counting, numbers in wanted.items():
@@ -307,6 +301,16 @@ def _stream(tiles: Tiles, rows: Asker, columns: Asker | None, progress: Progress
             done += 1
             if progress is not None:
                 progress(done, steps)
+
+
+def _wanted(tiles: Tiles, rows: Asker, columns: Asker | None) -> dict[bool, list[tuple[int, int]]]:
+    """Numbers of the tiles to note from (False), which hold a right answer, and of those to count in (True)."""
+    held = set(rows.whole.tiles(tiles.block))
+    if columns is not None:
+        held |= {(r, c) for c, r in columns.whole.tiles((tiles.block[1], tiles.block[0]))}
+    if columns is not rows:
+        return {False: sorted(held), True: list(tiles)}
+    return {False: sorted((r, c) for r, c in held if r <= c), True: [(r, c) for r, c in tiles if r <= c]}
 
 
 def top(

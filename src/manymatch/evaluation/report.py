@@ -6,12 +6,13 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from ..errors import UnknownName
 from .protocols import Measured
 
-__all__ = ["Report", "Row", "plain_row", "row", "table"]
+__all__ = ["Report", "Row", "distinct", "plain_row", "row", "table"]
 
 Row = dict[str, Any]
 """`protocol, direction, metric, value, low, high, queries, gallery, truth`, and `run` first."""
@@ -143,7 +144,19 @@ def _ends(found: Row) -> str:
 
 
 def _count(found: dict[tuple[str, str], Row], direction: str, what: str) -> str:
-    return next((str(row[what]) for (d, _), row in found.items() if d == direction), "-")
+    """How many asked or were ranked; the least and the most where metrics of one direction differ in it."""
+    counts = [row[what] for (d, _), row in found.items() if d == direction]
+    low, high = min(counts, default=None), max(counts, default=None)
+    return "-" if low is None else str(low) if low == high else f"{low}-{high}"
+
+
+def distinct(names: Iterable[str]) -> list[str]:
+    """The same names, of equal ones the second as "name (2)": rows of a table are told apart by name alone."""
+    out: list[str] = []
+    for name in names:
+        copies = (f"{name} ({n})" for n in count(2))
+        out.append(name if name not in out else next(copy for copy in copies if copy not in out))
+    return out
 
 
 def table(lines: Sequence[Sequence[str]]) -> str:

@@ -14,6 +14,7 @@ from ..embeddings import Embedding
 from ..errors import DataError
 from ..evaluation import ModelScores, Report, evaluate
 from ..evaluation.encoding import usable
+from ..evaluation.report import distinct
 from ..methods import Model
 from ..runs import load
 from .pictures import Thumbnails
@@ -116,15 +117,10 @@ def open_runs(runs: Sequence[Model | str | Path]) -> list[Run]:
     """
     if not runs:
         raise DataError("report: found no run, expected at least one run folder or model")
-    out: list[Run] = []
-    for given in runs:
-        folder = Path(given) if isinstance(given, str | Path) else None
-        model = load(folder) if folder is not None else given
-        assert not isinstance(model, str | Path)
-        name = folder.resolve().name if folder is not None else model.name
-        taken = sum(run.name == name or run.name.startswith(f"{name} (") for run in out)
-        out.append(Run(f"{name} ({taken + 1})" if taken else name, model, folder, _diary(folder)))
-    return out
+    folders = [Path(given) if isinstance(given, str | Path) else None for given in runs]
+    models = [load(given, device="auto") if isinstance(given, str | Path) else given for given in runs]
+    names = distinct(f.resolve().name if f is not None else m.name for f, m in zip(folders, models, strict=True))
+    return [Run(*each, _diary(each[-1])) for each in zip(names, models, folders, strict=True)]
 
 
 def _diary(folder: Path | None) -> tuple[dict[str, Any], ...]:

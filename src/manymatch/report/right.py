@@ -9,15 +9,12 @@ import numpy as np
 
 from ..data.matches import Matches
 from ..data.pairs import Pairs
-from ..evaluation import PROTOCOLS
+from ..evaluation.protocols import PROTOCOLS, WIDEST_FIRST
 from ..evaluation.protocols.base import nothing
 
 __all__ = ["Mark", "Right"]
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
-
-_WIDE = ("matches", "eccv", "crowd")
-"""Protocols whose right answers may be several, the widest first."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +44,13 @@ class Right:
         self.pairs = pairs
         own = pairs.matches()
         wide = {"i2t": own, "t2i": own.transpose()}
-        self.truth = next((name for name in _WIDE if PROTOCOLS[name].fits(pairs)), "")
+        self.truth = next((each.name for each in WIDEST_FIRST if each.fits(pairs)), "")
         if self.truth:
             asked = PROTOCOLS[self.truth].ask(pairs)
             wide = {"i2t": asked.i2t or nothing(own.shape), "t2i": asked.t2i or nothing(own.shape[::-1])}
         self._wide = wide
-        self._all = {"i2t": _union(own, wide["i2t"]), "t2i": _union(own.transpose(), wide["t2i"])}
+        both = {"i2t": own, "t2i": own.transpose()}
+        self._all = {name: Matches.union((each, wide[name]), each.shape) for name, each in both.items()}
         self._flat = {name: m.images * max(m.shape[1], 1) + m.captions for name, m in self._all.items()}
         self._labels = [frozenset(item.labels) for item in pairs.items]
         self._grades = _grades(pairs)
@@ -94,11 +92,6 @@ class Right:
         said += ["ζ counts the labels that one image has and the other has not"] if any(self._labels) else []
         said += ["“grade” is the mean of the experts' grades, 1 to 4"] if self._grades else []
         return "; ".join(said) + "."
-
-
-def _union(first: Matches, second: Matches) -> Matches:
-    images, captions = (np.concatenate([getattr(m, side) for m in (first, second)]) for side in ("images", "captions"))
-    return Matches.of(images, captions, first.shape)
 
 
 def _grades(pairs: Pairs) -> dict[tuple[int, int], float]:

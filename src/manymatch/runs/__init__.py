@@ -1,6 +1,7 @@
 """Room 8: the run folder, and runs made of official checkpoints."""
 
+from .devices import device_named
 from .folder import load, make_folder, read_run, save_search, save_tensors
 from .imported import import_checkpoint
 
-__all__ = ["import_checkpoint", "load", "make_folder", "read_run", "save_search", "save_tensors"]
+__all__ = ["device_named", "import_checkpoint", "load", "make_folder", "read_run", "save_search", "save_tensors"]

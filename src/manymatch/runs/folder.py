@@ -22,6 +22,7 @@ from .. import __version__
 from ..data.writing import whole_file, write_json
 from ..errors import CheckpointError, DataError
 from ..methods import Model
+from .devices import device_named
 
 __all__ = ["FORMAT", "load", "make_folder", "read_run", "save_search", "save_tensors", "save_training"]
 
@@ -104,11 +105,16 @@ def read_run(folder: str | Path) -> dict[str, Any]:
     return dict(value)
 
 
-def load(folder: str | Path) -> Model:
+def load(folder: str | Path, *, device: str = "cpu") -> Model:
     """The trained model of a run folder (or of an index's `run/`), ready to encode and score.
+
+    Args:
+        folder: the run.
+        device: where it computes; "auto" takes a GPU when there is one. Embeddings come back to the CPU.
 
     Raises:
         CheckpointError: no run there, another format, or weights that do not fit.
+        Error: a device that cannot be used.
     """
     folder = Path(folder)
     value = read_run(folder)
@@ -117,7 +123,7 @@ def load(folder: str | Path) -> Model:
     if (folder / _TRAINING).is_file():
         model.load_training_state(_tensors(folder / _TRAINING))
     model.notes = dict(value.get("notes", {}))
-    return model.requires_grad_(False).eval()
+    return model.requires_grad_(False).eval().to(device_named(device))
 
 
 def _tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -11,14 +11,14 @@ from typing import Any
 from ..data.pairs import Pairs
 from ..errors import CheckpointError, DataError
 from ..methods import Model
-from ..runs import load, read_run, save_search
+from ..runs import device_named, load, read_run, save_search
 from .config import TrainConfig
 from .diary import append_row, measure, trim_rows
 from .feed import batches
 from .health import health
 from .identity import expect_same, identity_of
 from .lines import announcement, epoch_line, progress
-from .machine import device_of, interruptible, precision_of
+from .machine import interruptible, precision_of
 from .memory import give_back_freed_memory
 from .plan import Plan
 from .state import STATE, read_facts
@@ -46,7 +46,7 @@ class Run:
     ) -> None:
         self.model, self.pairs, self.validate, self.out = model, pairs, validate, out
         self.config, self.facts, self.tell, self.bar = config, facts, tell, bar
-        self.device = device_of(config)
+        self.device = device_named(config.device)
         self.precision = precision_of(config, self.device)
         model.to(self.device)
         self.sampler = model.method.sampler()

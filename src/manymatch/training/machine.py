@@ -1,4 +1,4 @@
-"""What the machine decides: the device, the precision it is quick in, and what an interrupt does."""
+"""What the machine decides: the precision it is quick in, and what an interrupt does."""
 
 from __future__ import annotations
 
@@ -10,22 +10,9 @@ from typing import Any
 
 import torch
 
-from ..errors import Error
 from .config import TrainConfig
 
-__all__ = ["device_of", "interruptible", "precision_of"]
-
-
-def device_of(config: TrainConfig) -> torch.device:
-    """The config's device; "auto" takes a GPU when there is one. Raises Error for a device torch does not know."""
-    if config.device != "auto":
-        try:
-            torch.zeros(1, device=config.device)
-            return torch.device(config.device)
-        except (RuntimeError, AssertionError) as error:
-            why = str(error).splitlines()[0]
-            raise Error(f"training config: device {config.device!r} cannot be used ({why}); leave it at auto") from None
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+__all__ = ["interruptible", "precision_of"]
 
 
 def precision_of(config: TrainConfig, device: torch.device) -> str:

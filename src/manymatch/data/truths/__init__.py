@@ -1,6 +1,7 @@
-"""Right answers and judgments beyond the own captions, each kind in its file; a file is known by what it holds.
+"""Right answers and judgments beyond the own captions, each kind in its file.
 
-The name of a kind is the name of the protocol that reads it.
+A file is known by what it holds, the lists of COCO ids by the names they were published under: nothing in them says
+whose they are. The name of a kind is the name of the protocol that reads it.
 """
 
 from __future__ import annotations
@@ -77,8 +78,8 @@ def _kind(path: Path) -> str | None:
 
 
 def _asks(path: Path) -> bool:
-    """Whether some of the first lines have a query: in a folder the pairs themselves may lie beside their truth."""
-    return any("query" in (line.value or ()) for line in itertools.islice(read_objects(path), 100))
+    """Whether some of the first lines list matches: in a folder pairs and rankings may lie beside their truth."""
+    return any({"query", "matches"} <= set(line.value or ()) for line in itertools.islice(read_objects(path), 100))
 
 
 def _only_one(paths: Sequence[Path], strict: bool) -> MatchesFile:

@@ -6,10 +6,8 @@ different sets, so each direction is its own truth.
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +15,11 @@ from typing import Any
 
 from ...errors import DataError
 from ..coco_ids import caption_rows, coco_id, image_rows
-from ..files import regular_file
+from ..files import whole_text
 from ..matches import Matches
 from ..pairs import Pairs, Problem
 
-__all__ = ["Answers", "EccvFiles", "IdLists", "Known", "is_eccv", "list_of", "whole_text"]
+__all__ = ["Answers", "EccvFiles", "IdLists", "Known", "is_eccv", "list_of"]
 
 _NAME = re.compile(r"(eccv|cxc)_(image_to_caption|caption_to_image)\.json(?:\.gz)?")
 _DIRECTION = {"image_to_caption": "i2t", "caption_to_image": "t2i"}
@@ -79,16 +77,6 @@ def is_eccv(path: Path) -> bool:
     return list_of(path) in (("eccv", "i2t"), ("eccv", "t2i"))
 
 
-def whole_text(path: Path) -> str:
-    """The text of a file, gzipped or not. Raises DataError: not there, damaged, not UTF-8."""
-    try:
-        data = regular_file(path, "truth").read_bytes()
-        data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-        return data.decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise DataError(f"truth: {str(path)!r} cannot be read ({error})") from None
-
-
 class IdLists:
     """One direction's lists.
 
@@ -104,7 +92,7 @@ class IdLists:
     def __init__(self, path: Path, problems: list[Problem], *, strict: bool = False) -> None:
         self.path, self.problems, self.strict = path, problems, strict
         try:
-            read = json.loads(whole_text(path))
+            read = json.loads(whole_text(path, "truth"))
         except (ValueError, RecursionError) as error:
             raise DataError(f"truth: {str(path)!r} is not JSON ({error or 'nested too deeply'})") from None
         if not isinstance(read, dict):
@@ -113,10 +101,11 @@ class IdLists:
                 "of the COCO ids of its right answers"
             )
         self.lists: dict[int, list[int]] = {}
+        before = len(problems)
         for query, listed in read.items():
             self._take(query, listed)
         if not self.lists:
-            first = f"; the first problem: {problems[-1].detail}" if read else ", it is empty"
+            first = f"; the first problem: {problems[before].detail}" if read else ", it is empty"
             raise DataError(f"truth: no list of {str(path)!r} is usable{first}")
 
     def _take(self, query: str, listed: Any) -> None:

@@ -10,10 +10,8 @@ rated 3 or more in `sts_*.csv` and the other captions of the same image; among i
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import math
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,9 +19,10 @@ import numpy as np
 
 from ...errors import DataError
 from ..coco_ids import coco_id
+from ..files import Unread, read_lines, whole_text
 from ..matches import Matches
 from ..pairs import Pairs, Problem
-from .coco import Answers, IdLists, Known, list_of, whole_text
+from .coco import Answers, IdLists, Known, list_of
 
 __all__ = ["CxcFiles", "is_cxc"]
 
@@ -36,6 +35,7 @@ _TABLES = {
 
 _RATING = "agg_score"
 _PREFIXES = ("sts_", "sis_", "sits_")
+_LONGEST_HEAD = 1000
 
 
 def is_cxc(path: Path) -> bool:
@@ -49,15 +49,9 @@ def is_cxc(path: Path) -> bool:
 
 
 def _head(path: Path) -> str:
-    """The first line; nothing of a file that cannot be read."""
-    try:
-        with open(path, "rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            file = gzip.GzipFile(fileobj=raw) if packed else raw
-            return file.readline(1000).decode("utf-8-sig", "replace")
-    except (OSError, EOFError, zlib.error):
-        return ""
+    """The first line of text; nothing where that cannot be read, or is no line of a table."""
+    line = next((line for _, line in read_lines(path, _LONGEST_HEAD)), b"")
+    return "" if isinstance(line, Unread) else line.decode("utf-8", "replace")
 
 
 def _columns(head: str) -> str | None:
@@ -163,7 +157,7 @@ class CxcFiles:
         self._first = paths[0]
 
     def _read_table(self, path: Path, strict: bool) -> None:
-        text = whole_text(path)
+        text = whole_text(path, "truth")
         head = text.partition("\n")[0].rstrip("\r")
         table = _columns(head)
         if table is None:

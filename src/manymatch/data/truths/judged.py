@@ -5,18 +5,16 @@ Columns: the image's id, the caption's id `<image id>#<n>`, and three with what 
 
 from __future__ import annotations
 
-import gzip
 import itertools
-import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...errors import DataError
-from ..files import LONGEST_LINE, regular_file
+from ..files import Unread, read_lines, regular_file
 from ..matches import Matches
 from ..pairs import Pairs, Problem
 
@@ -50,7 +48,7 @@ class Judgments(ABC):
         self.problems: list[Problem] = []
         self._judged: dict[tuple[str, str], float] = {}
         for path in self.paths:
-            for number, line in _lines(path, LONGEST_LINE):
+            for number, line in read_lines(path):
                 kind, detail = self._take(line)
                 if kind:
                     self.problems.append(Problem(str(path), number, kind, detail))
@@ -63,9 +61,12 @@ class Judgments(ABC):
     @classmethod
     def fits(cls, path: Path) -> bool:
         """Whether most of a file's first lines are of this kind."""
-        read = list(itertools.islice(_lines(path, _LONGEST_LOOKED_AT), _LOOKED_AT))
-        good = sum(not isinstance(cls._read(line), str) for _, line in read)
-        return 2 * good > len(read)
+        read = good = 0
+        for _, line in itertools.islice(read_lines(path, _LONGEST_LOOKED_AT), _LOOKED_AT):
+            read, good = read + 1, good + (not isinstance(cls._read(line), str))
+            if isinstance(line, Unread):
+                break
+        return 2 * good > read
 
     @staticmethod
     @abstractmethod
@@ -73,10 +74,10 @@ class Judgments(ABC):
         """The number of the last three columns. Raises ValueError saying what is wrong with them."""
 
     @classmethod
-    def _read(cls, line: bytes | str) -> tuple[tuple[str, str], float] | str:
+    def _read(cls, line: bytes | Unread) -> tuple[tuple[str, str], float] | str:
         """((image, caption id), number) of a line, or what is wrong with it."""
-        if isinstance(line, str):
-            return line
+        if isinstance(line, Unread):
+            return line.detail
         try:
             fields = [field.strip() for field in line.decode("utf-8").split("\t")]
         except UnicodeDecodeError as error:
@@ -91,7 +92,7 @@ class Judgments(ABC):
         except ValueError as error:
             return str(error)
 
-    def _take(self, line: bytes | str) -> tuple[str, str]:
+    def _take(self, line: bytes | Unread) -> tuple[str, str]:
         found = self._read(line)
         if isinstance(found, str):
             return "bad judgment", found
@@ -122,26 +123,3 @@ class Judgments(ABC):
         images, captions, values = (np.array(column) for column in zip(*known, strict=True))
         order = np.lexsort((captions, images))
         return Matches.of(images, captions, (len(image_of), len(caption_of))), values[order].astype(np.float64)
-
-
-def _lines(path: Path, longest: int) -> Iterator[tuple[int, bytes | str]]:
-    """(number from 1, line) of each non-blank line; a text in its place says why there is none."""
-    try:
-        with open(path, "rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            file = gzip.GzipFile(fileobj=raw) if packed else raw
-            for number in itertools.count(1):
-                line = file.readline(longest)
-                if not line:
-                    return
-                if len(line) == longest and not line.endswith(b"\n"):
-                    yield number, f"the line is longer than {longest} bytes; nothing behind it was read"
-                    return
-                line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-                if line.strip():
-                    yield number, line
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        yield number, f"the gzip stream breaks off here ({error})"
-    except OSError as error:
-        raise DataError(f"{str(path)!r} cannot be read ({error})") from None

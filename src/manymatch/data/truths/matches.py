@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DataError
-from ..files import read_objects, regular_file
+from ..files import identifier, read_objects, regular_file
 from ..matches import Matches
 from ..pairs import Pairs, Problem
 
@@ -45,10 +45,10 @@ class MatchesFile:
             raise DataError(f"truth: no line of {str(self.path)!r} is usable{first}")
 
     def _take(self, row: Mapping[str, Any]) -> tuple[str, str]:
-        query, matches = _id(row.get("query")), row.get("matches")
+        query, matches = identifier(row.get("query")), row.get("matches")
         if query is None or not isinstance(matches, list):
             return "not a match", f"found {sorted(row)}, expected an id in `query` and a list of ids in `matches`"
-        ids = [_id(match) for match in matches]
+        ids = [identifier(match) for match in matches]
         self._listed.setdefault(query, []).extend(i for i in ids if i is not None)
         return ("bad match", f"a match of {query!r} is not an id; it is left out") if None in ids else ("", "")
 
@@ -79,9 +79,3 @@ class MatchesFile:
                 f"{next(iter(self._listed))!r}; here the ids are {pairs.image_ids[:1]} and {pairs.caption_ids[:1]})"
             )
         return Matches.of(images, captions, (len(image_of), len(caption_of)))
-
-
-def _id(value: Any) -> str | None:
-    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
-        return str(value)
-    return None

@@ -20,7 +20,10 @@ from .slices import Slices
 from .true_false import TrueFalse
 from .uncertainty import Uncertainty
 
-__all__ = ["PROTOCOLS", "Asked", "Direction", "Found", "Measured", "Protocol", "choose"]
+__all__ = ["PROTOCOLS", "WIDEST_FIRST", "Asked", "Direction", "Found", "Measured", "Protocol", "choose"]
+
+WIDEST_FIRST: tuple[Protocol, ...] = (EveryMatch(), EccvCaption(), Crowd())
+"""Protocols whose right answers are more than a query's own; of those that fit the data the first knows most."""
 
 PROTOCOLS: dict[str, Protocol] = {
     each.name: each
@@ -37,7 +40,7 @@ PROTOCOLS: dict[str, Protocol] = {
         Crowd(),
         TrueFalse(),
         Slices(),
-        Uncertainty([EveryMatch(), EccvCaption(), Crowd()]),
+        Uncertainty(WIDEST_FIRST),
     )
 }
 """Every protocol by its name, in the order of reports."""

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from ...data.coco_ids import is_karpathy_test
 from ...data.pairs import Pairs
 from ...errors import DataError
 from ..folds import Folds
-from ..measures import Average, Mean, Measure, Sum
+from ..measures import Average, Mean, Measure
 from .base import Asked, Direction, Found, Measured, Protocol
-from .own import DEPTHS, Own
+from .own import DEPTHS, Own, in_order
 
 __all__ = ["Coco1K", "Coco5K"]
 
@@ -36,6 +37,9 @@ class Coco1K(Protocol):
     name = "coco-1k"
     truth_name = "own captions"
 
+    def fits(self, pairs: Pairs) -> bool:
+        return is_karpathy_test(pairs)
+
     def ask(self, pairs: Pairs) -> Asked:
         if len(pairs) < _FOLD:
             raise DataError(
@@ -51,12 +55,8 @@ class Coco1K(Protocol):
     def measure(self, found: Found) -> Iterator[Measured]:
         sides = [[fold[side] for fold in found.folds] for side in (0, 1)]
         shares = [share for folds in sides for share in _over(folds, lambda d: d.hits(*DEPTHS), _pooled)]
-        yield from shares
-        if len(shares) == len(sides) * len(DEPTHS):
-            asked, ranked = (sum(getattr(s, what) for s in shares[:: len(DEPTHS)]) for what in ("queries", "gallery"))
-            yield Measured("both", "RSUM", Sum([share.measure for share in shares]), asked, ranked)
         middles = [middle for folds in sides for middle in _over(folds, lambda d: d.middles(), Average)]
-        yield from sorted(middles, key=lambda middle: middle.metric != "median rank")
+        yield from in_order(shares, middles, len(sides))
 
 
 def _over(
@@ -71,7 +71,8 @@ def _over(
         if len(same) < len(folds):
             continue
         asked = sum(each.queries for each in same)
-        yield Measured(first.direction, first.metric, join([each.measure for each in same]), asked, first.gallery)
+        ranked = max(each.gallery for each in same)
+        yield Measured(first.direction, first.metric, join([each.measure for each in same]), asked, ranked)
 
 
 def _pooled(parts: Sequence[Measure]) -> Measure:

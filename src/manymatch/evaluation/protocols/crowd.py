@@ -32,10 +32,7 @@ class Crowd(Protocol):
                 "caption id, share of yes, number of yes, number of no)"
             )
         own, (more, judged) = pairs.matches(), truth.positives(pairs)
-        images, captions = (
-            np.concatenate([getattr(each, side) for each in (own, more)]) for side in ("images", "captions")
-        )
-        right = Matches.of(images, captions, own.shape)
+        right = Matches.union((own, more), own.shape)
         note = f"crowd: {len(right) - len(own):,} right answers beside the {len(own):,} own captions"
         # Of what nobody judged it is not known how many answers are right: what counts them must know which those are.
         looked_at = np.unique(judged.images), np.unique(judged.captions)

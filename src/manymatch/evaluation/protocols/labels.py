@@ -15,6 +15,7 @@ from ..dense import ranks_of_rows
 from ..measures import Mean
 from .base import Asked, Direction, Found, Measured, Protocol
 from .matches import table
+from .true_false import says_false
 
 __all__ = ["LabelVectors", "Labels", "require_labels"]
 
@@ -81,7 +82,8 @@ class Labels(Protocol):
     def fits(self, pairs: Pairs) -> bool:
         """For a class column: no image has two labels, and some two images share one."""
         found = [set(item.labels) for item in pairs if item.labels]
-        return all(len(labels) == 1 for labels in found) and len(set().union(*found)) < len(found)
+        classes = all(len(labels) == 1 for labels in found) and len(set().union(*found)) < len(found)
+        return classes and not says_false(pairs)
 
     def ask(self, pairs: Pairs) -> Asked:
         vectors = require_labels(pairs, self.name)

@@ -29,6 +29,11 @@ class EveryMatch(Protocol):
                 f"protocol 'matches': {pairs.name} knows only each caption's own image; give --truth FILE "
                 "(JSON Lines, a query's id and the ids of its matches), or use protocol 'own'"
             )
+        if not len(found):
+            raise DataError(
+                f"protocol 'matches': of the right answers that the truth lists none is in {pairs.name}; is it of "
+                "other data, or of another split? Protocol 'own' needs none of it"
+            )
         return Asked(found, found.transpose())
 
     def measure(self, found: Found) -> Iterator[Measured]:

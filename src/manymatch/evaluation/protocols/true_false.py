@@ -18,8 +18,8 @@ _SPELLED = {"true": True, "false": False}
 
 
 def truth_of(item: Item) -> bool | None:
-    """Whether an item's sentence is true of its image, from the metadata field `label`; None where it does not say."""
-    label = item.metadata.get("label")
+    """Whether an item's sentence is true of its image, by the field `label` or its one label; None if neither says."""
+    label = item.metadata.get("label", item.labels[0] if len(item.labels) == 1 else None)
     return _SPELLED.get(label.lower()) if isinstance(label, str) else label if isinstance(label, bool) else None
 
 

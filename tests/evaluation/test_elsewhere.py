@@ -271,13 +271,13 @@ def test_a_stored_matrix_is_mapped_not_read(tmp_path):
     np.save(tmp_path / "s.npy", np.zeros((2, 2)))
     np.savez(tmp_path / "s.npz", i2t=np.zeros((2, 2)))
     for name in ("s.npy", "s.npz"):
-        array = source_of(tmp_path / name, made_pairs([1, 1])).source.given[0].arrays["i2t"]
+        array = source_of(tmp_path / name, made_pairs([1, 1])).source.members[0]["i2t"]
         assert isinstance(array.base, np.memmap) and not array.flags.writeable
 
 
 def test_whole_rows_are_the_matrix_both_ways(monkeypatch):
-    pairs, scores = made_pairs([2, 1, 3]), untied(6, (3, 6))
-    monkeypatch.setattr("manymatch.evaluation.elsewhere._ROWS_BYTES", 100)
+    pairs, scores = made_pairs([2, 1, 3, *[2] * 17]), untied(6, (20, 40))
+    monkeypatch.setattr("manymatch.evaluation.scores._ROWS_BYTES", 100)
     source = source_of(scores.astype(np.float32), pairs).source
     for direction, whole in (("i2t", scores), ("t2i", scores.T)):
         rows, blocks = zip(*source.rows(direction), strict=True)

@@ -7,8 +7,21 @@ from typing import Annotated
 
 import typer
 
-from .evaluate import chosen
-from .options import FeaturesOption, Field, Images, Pooled, Truth, bar, read
+from .options import (
+    BatchSize,
+    EvaluatedData,
+    FeaturesOption,
+    Field,
+    Images,
+    Pooled,
+    Protocols,
+    Split,
+    Ties,
+    Truth,
+    bar,
+    chosen,
+    read,
+)
 
 __all__ = ["compare"]
 
@@ -20,20 +33,14 @@ def compare(
             metavar="RUN RUN...", help="Run folders, two or more; every further one is compared with the FIRST."
         ),
     ],
-    data: Annotated[Path, typer.Option("--data", metavar="DATA", help="JSON Lines, one object an image.")],
+    data: EvaluatedData,
     images: Images = None,
     features: FeaturesOption = None,
     pooled: Pooled = None,
     truth: Truth = None,
     field: Field = None,
-    split: Annotated[
-        str | None,
-        typer.Option("--split", metavar="NAME", help="Which split. Default: test; all, when DATA has no splits."),
-    ] = None,
-    protocol: Annotated[
-        list[str] | None,
-        typer.Option("--protocol", metavar="NAME", help="As for evaluate. Repeat it. Default: what the truth allows."),
-    ] = None,
+    split: Split = None,
+    protocol: Protocols = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(
@@ -45,10 +52,8 @@ def compare(
     all_pairs: Annotated[
         bool, typer.Option("--all-pairs", help="Compare every run with every other, not with the first alone.")
     ] = False,
-    ties: Annotated[
-        str, typer.Option("--ties", help="How equal scores count: expected, optimistic or pessimistic.")
-    ] = "expected",
-    batch_size: Annotated[int, typer.Option("--batch-size", help="Items encoded at a time.")] = 256,
+    ties: Ties = "expected",
+    batch_size: BatchSize = 256,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list of rows.")] = False,
 ) -> None:
     """Compare runs on the same pairs.

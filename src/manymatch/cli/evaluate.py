@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from .options import FeaturesOption, Field, Images, Pooled, Truth, bar, read
+from .options import (
+    BatchSize,
+    EvaluatedData,
+    FeaturesOption,
+    Field,
+    Images,
+    Pooled,
+    Protocols,
+    Split,
+    Ties,
+    Truth,
+    bar,
+    chosen,
+    read,
+)
 
-if TYPE_CHECKING:
-    from ..data.pairs import Pairs
-
-__all__ = ["chosen", "evaluate"]
+__all__ = ["evaluate"]
 
 
 def evaluate(
@@ -24,35 +35,16 @@ def evaluate(
             "scores (.npy, .npz) or ranked lists (TREC run file, JSON).",
         ),
     ],
-    data: Annotated[Path, typer.Option("--data", metavar="DATA", help="JSON Lines, one object an image.")],
+    data: EvaluatedData,
     images: Images = None,
     features: FeaturesOption = None,
     pooled: Pooled = None,
     truth: Truth = None,
     field: Field = None,
-    split: Annotated[
-        str | None,
-        typer.Option("--split", metavar="NAME", help="Which split. Default: test; all, when DATA has no splits."),
-    ] = None,
-    protocol: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--protocol",
-            metavar="NAME",
-            help="own, coco-5k, coco-1k, eccv, cxc, pmrp, labels, matches, graded, crowd, true-false, slices or "
-            "uncertainty. Repeat it. Default: what the data's truth allows.",
-        ),
-    ] = None,
-    ties: Annotated[
-        str, typer.Option("--ties", help="How equal scores count: expected, optimistic or pessimistic.")
-    ] = "expected",
-    batch_size: Annotated[
-        int,
-        typer.Option(
-            "--batch-size",
-            help="Items encoded at a time. It matters to runs in mode released alone, some of which depend on padding.",
-        ),
-    ] = 256,
+    split: Split = None,
+    protocol: Protocols = None,
+    ties: Ties = "expected",
+    batch_size: BatchSize = 256,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list of rows.")] = False,
 ) -> None:
     """Measure a run, or several as an ensemble.
@@ -80,11 +72,3 @@ def evaluate(
         for note in report.notes:
             typer.echo(note, err=True)
     typer.echo(report.json() if as_json else str(report))
-
-
-def chosen(pairs: Pairs, split: str | None) -> Pairs:
-    """The asked split, else the test split, else (said on stderr) everything."""
-    if split is None and not pairs.splits:
-        typer.echo(f"{pairs.name} has no splits; all {len(pairs)} images are evaluated", err=True)
-        return pairs
-    return pairs.split(split or "test")

@@ -17,7 +17,24 @@ if TYPE_CHECKING:
     from ..data.files import Progress
     from ..data.pairs import Pairs
 
-__all__ = ["Data", "FeaturesOption", "Field", "Images", "Pooled", "Truth", "again", "bar", "field_names", "read"]
+__all__ = [
+    "BatchSize",
+    "Data",
+    "EvaluatedData",
+    "FeaturesOption",
+    "Field",
+    "Images",
+    "Pooled",
+    "Protocols",
+    "Split",
+    "Ties",
+    "Truth",
+    "again",
+    "bar",
+    "chosen",
+    "field_names",
+    "read",
+]
 
 Data = Annotated[
     Path, typer.Argument(metavar="DATA", help="JSON Lines, one object an image: image, captions, and optional others.")
@@ -55,6 +72,29 @@ Truth = Annotated[
         metavar="FILE_OR_FOLDER",
         help='Further right answers: JSON Lines {"query": id, "matches": [ids]}, or published annotations, known by '
         "their content, those of COCO by their file names. Repeat it.",
+    ),
+]
+
+EvaluatedData = Annotated[Path, typer.Option("--data", metavar="DATA", help="JSON Lines, one object an image.")]
+Split = Annotated[
+    str | None,
+    typer.Option("--split", metavar="NAME", help="Which split. Default: test; all, when DATA has no splits."),
+]
+Protocols = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--protocol",
+        metavar="NAME",
+        help="own, coco-5k, coco-1k, eccv, cxc, pmrp, labels, matches, graded, crowd, true-false, slices or "
+        "uncertainty. Repeat it. Default: what the data's truth allows.",
+    ),
+]
+Ties = Annotated[str, typer.Option("--ties", help="How equal scores count: expected, optimistic or pessimistic.")]
+BatchSize = Annotated[
+    int,
+    typer.Option(
+        "--batch-size",
+        help="Items encoded at a time. It matters to runs in mode released alone, some of which depend on padding.",
     ),
 ]
 
@@ -117,6 +157,14 @@ def read(
     if more > 0:
         typer.echo(f"and {more} more; manymatch check {data} lists them", err=True)
     return pairs
+
+
+def chosen(pairs: Pairs, split: str | None) -> Pairs:
+    """The asked split, else the test split, else (said on stderr) everything."""
+    if split is None and not pairs.splits:
+        typer.echo(f"{pairs.name} has no splits; all {len(pairs)} images are evaluated", err=True)
+        return pairs
+    return pairs.split(split or "test")
 
 
 @contextmanager

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .evaluate import chosen
-from .options import FeaturesOption, Field, Images, Pooled, Truth, bar, read
+from .options import EvaluatedData, FeaturesOption, Field, Images, Pooled, Protocols, Split, Truth, bar, chosen, read
 
 __all__ = ["report"]
 
@@ -17,21 +16,15 @@ def report(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Run folders; the first two are shown side by side.")
     ],
-    data: Annotated[Path, typer.Option("--data", metavar="DATA", help="JSON Lines, one object an image.")],
+    data: EvaluatedData,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The page, such as report.html.")],
     images: Images = None,
     features: FeaturesOption = None,
     pooled: Pooled = None,
     truth: Truth = None,
     field: Field = None,
-    split: Annotated[
-        str | None,
-        typer.Option("--split", metavar="NAME", help="Which split. Default: test; all, when DATA has no splits."),
-    ] = None,
-    protocol: Annotated[
-        list[str] | None,
-        typer.Option("--protocol", metavar="NAME", help="Repeat it for several. Default: what the truth allows."),
-    ] = None,
+    split: Split = None,
+    protocol: Protocols = None,
     examples: Annotated[int, typer.Option("--examples", min=1, metavar="N", help="Queries shown of each kind.")] = 8,
     grid: Annotated[
         bool,

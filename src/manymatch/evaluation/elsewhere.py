@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,13 @@ from torch import Tensor
 
 from ..data.arrays import open_arrays
 from ..data.files import Progress, regular_file
-from ..data.matches import Matches
 from ..data.pairs import Pairs
 from ..errors import DataError
 from .encoding import expect_both
-from .folds import Folds
 from .list_files import read_lists
 from .lists import ListScores
 from .protocols import PROTOCOLS
-from .ranks import Ranking, Ranks, rank_tiles, rank_within
-from .scores import Rows
-from .tiles import Side, Tiles, choose_block
+from .scores import MatrixScores
 
 __all__ = ["Elsewhere", "Given", "StoredScores", "source_of"]
 
@@ -33,7 +29,6 @@ Given = Array | Tensor | Mapping[str, Any] | str | Path
 """Scores, or where they are."""
 
 _NAMES = ("i2t", "t2i", "t2t", "i2i")
-_ROWS_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -179,11 +174,11 @@ def _array(given: Any) -> Array:
     return np.asarray(given)
 
 
-class StoredScores:
-    """Ready scores as a `Source`, read tile by tile from where they lie; of several matrices their mean.
+class StoredScores(MatrixScores):
+    """Scores from elsewhere, checked against the pairs they are of.
 
     Args:
-        given: what holds them; a kind of items within themselves must be in all of them to be ranked.
+        given: what holds them.
         pairs: what was scored.
         progress: called with (done, total) tiles.
 
@@ -192,45 +187,24 @@ class StoredScores:
     """
 
     def __init__(self, given: Sequence[_Matrices], pairs: Pairs, progress: Progress | None = None) -> None:
-        self.given, self.progress = tuple(given), progress
-        self.sides = {"i": Side("image", pairs.image_ids), "t": Side("caption", pairs.caption_ids)}
-        self.sizes = {"i": len(pairs), "t": len(pairs.captions)}
-        self.notes: list[str] = []
-        for each in self.given:
+        super().__init__(
+            [each.arrays for each in given],
+            image_ids=pairs.image_ids,
+            caption_ids=pairs.caption_ids,
+            progress=progress,
+        )
+        for each in given:
             for kind, array in each.arrays.items():
                 self._check(each.name, kind, array, pairs)
-        if len(self.given) > 1:
-            self.notes.append("the mean of several files' scores: where their scales differ, the larger one decides")
-
-    def ranking(self, i2t: Matches, t2i: Matches, *, folds: Folds | None = None, best: bool = False) -> Ranking:
-        """As `Source`. Raises DataError for a score that is not finite, naming image and caption."""
-        back = self._tiles("t2i") if any("t2i" in each.arrays for each in self.given) else None
-        return rank_tiles(self._tiles("i2t"), back, i2t, t2i, folds=folds, best=best, progress=self.progress)
-
-    def within(self, kind: str, matches: Matches) -> Ranks | None:
-        """As `Source`: None where a file has no such scores."""
-        if not all(kind in each.arrays for each in self.given):
-            return None
-        return rank_within(self._tiles(kind).without_self(), matches, progress=self.progress)
-
-    def rows(self, direction: str) -> Rows:
-        """As `Source`."""
-        width = max(self.sizes[direction[2]], 1)
-        tiles = self._tiles(direction, (max(1, _ROWS_BYTES // (8 * width)), width))
-        for number in tiles:
-            yield tiles.span(number)[0], tiles[number].numpy()
-
-    def _tiles(self, kind: str, block: tuple[int, int] | None = None) -> Tiles:
-        parts = [each.arrays[kind] if kind in each.arrays else each.arrays["i2t"].T for each in self.given]
-        shape = self.sizes[kind[0]], self.sizes[kind[2]]
-        sides = self.sides[kind[0]], self.sides[kind[2]]
-        return Tiles(_mean(parts), shape, block or choose_block(shape), sides, ready=len(parts) == 1)
+        several = "the mean of several files' scores: where their scales differ, the larger one decides"
+        self.notes: list[str] = [several] if len(given) > 1 else []
 
     def _check(self, name: str, kind: str, array: Array, pairs: Pairs) -> None:
         if array.dtype.kind not in "biuf":
             raise DataError(f"scores: {kind} of {name} holds {array.dtype}, expected real numbers")
-        asks, asked = (self._said(letter, pairs) for letter in (kind[0], kind[2]))
-        expected = self.sizes[kind[0]], self.sizes[kind[2]]
+        ids = {"i": pairs.image_ids, "t": pairs.caption_ids}
+        asks, asked = (self._said(letter, ids[letter]) for letter in (kind[0], kind[2]))
+        expected = len(ids[kind[0]]), len(ids[kind[2]])
         if array.shape == expected:
             return
         hint = "; it is there turned round" if array.shape == expected[::-1] else ""
@@ -240,18 +214,5 @@ class StoredScores:
             f"a column for each {asked}, in the order of {pairs.name}{gone}"
         )
 
-    def _said(self, letter: str, pairs: Pairs) -> str:
-        ids = pairs.image_ids if letter == "i" else pairs.caption_ids
+    def _said(self, letter: str, ids: Sequence[str]) -> str:
         return f"{self.sides[letter].kind} ({', '.join(ids[:2])}{', ...' if len(ids) > 2 else ''})"
-
-
-def _mean(parts: Sequence[Array]) -> Callable[[slice, slice], Tensor]:
-    """(rows, columns) -> the mean of the matrices there, float32 where all are no wider, else float64."""
-    narrow = all(part.dtype in (np.float16, np.float32) for part in parts)
-    dtype = np.float32 if narrow else np.float64
-
-    def score(rows: slice, columns: slice) -> Tensor:
-        tiles = [torch.from_numpy(np.array(part[rows, columns], dtype)) for part in parts]
-        return tiles[0] if len(tiles) == 1 else torch.stack(tiles).mean(dim=0)
-
-    return score

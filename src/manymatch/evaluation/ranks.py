@@ -198,19 +198,23 @@ def ready_tiles(
     block: Block | None = None,
     most_rows: int | None = None,
 ) -> Tiles:
-    """Tiles of a ready matrix, which is read tile by tile: it may be a file mapped into memory.
+    """Tiles of a ready matrix, or of the mean of a tuple of them, read tile by tile: they may be mapped files.
 
-    Raises DataError for one of another shape.
+    Scores are float32 where no matrix is wider, else float64. Raises DataError for a matrix of another shape.
     """
-    array = np.asarray(scores)
-    if array.shape != shape:
-        raise DataError(f"scores: shape {array.shape}, expected {shape} as the right answers say")
-    precision = np.float32 if array.dtype == np.float32 else np.float64
+    arrays = [np.asarray(each) for each in (scores if isinstance(scores, tuple) else (scores,))]
+    for array in arrays:
+        if array.shape != shape:
+            raise DataError(f"scores: shape {array.shape}, expected {shape} as the right answers say")
+    narrow = all(array.dtype in (np.float16, np.float32) for array in arrays)
+    precision = np.float32 if narrow else np.float64
 
     def score(rows: slice, columns: slice) -> Tensor:
-        return torch.from_numpy(np.array(array[rows, columns], precision, order="C"))
+        parts = [torch.from_numpy(np.array(array[rows, columns], precision, order="C")) for array in arrays]
+        return parts[0] if len(parts) == 1 else torch.stack(parts).mean(dim=0)
 
-    return Tiles(score, shape, choose_block(shape, 1, block, most_rows), sides, ready=True)
+    # A mean is computed anew each time, so a tile of it is worth keeping.
+    return Tiles(score, shape, choose_block(shape, 1, block, most_rows), sides, ready=len(arrays) == 1)
 
 
 def _fit(matches: Matches, shape: tuple[int, int]) -> None:

@@ -26,7 +26,7 @@ Rows = Iterator[tuple[slice, np.ndarray[Any, Any]]]
 
 
 def _most_rows(gallery: int) -> int:
-    return _ROWS_BYTES // (4 * max(gallery, 1))
+    return max(1, _ROWS_BYTES // (4 * max(gallery, 1)))
 
 
 class Source(Protocol):
@@ -102,10 +102,11 @@ class ModelScores:
 
 
 class MatrixScores:
-    """Ready scores, from any system.
+    """Ready scores, from any system, read tile by tile; of several systems their mean.
 
     Args:
-        matrices: "i2t" (i, c), and where they are known and differ "t2i" (c, i), "t2t" (c, c), "i2i" (i, i).
+        matrices: "i2t" (i, c), and where they are known and differ "t2i" (c, i), "t2t" (c, c), "i2i" (i, i); or a list
+            of such mappings, of which all must hold a kind of items within themselves for it to be ranked.
         image_ids, caption_ids: how messages name an item.
         progress: called with (done, total) tiles.
 
@@ -115,38 +116,39 @@ class MatrixScores:
 
     def __init__(
         self,
-        matrices: Mapping[str, Any],
+        matrices: Mapping[str, Any] | Sequence[Mapping[str, Any]],
         *,
         image_ids: Sequence[str] | None = None,
         caption_ids: Sequence[str] | None = None,
         progress: Progress | None = None,
     ) -> None:
-        odd = set(matrices) - {"i2t", "t2i", "t2t", "i2i"}
-        if odd or "i2t" not in matrices:
-            raise DataError(f"scores: found {sorted(matrices)}, expected i2t and at most t2i, t2t and i2i beside it")
-        self.matrices, self.progress = dict(matrices), progress
-        self.images, self.captions = Side("image", image_ids), Side("caption", caption_ids)
+        self.members = [dict(each) for each in ([matrices] if isinstance(matrices, Mapping) else matrices)]
+        self.progress = progress
+        self.sides = {"i": Side("image", image_ids), "t": Side("caption", caption_ids)}
+        for each in self.members:
+            if set(each) - {"i2t", "t2i", "t2t", "i2i"} or "i2t" not in each:
+                raise DataError(f"scores: found {sorted(each)}, expected i2t and at most t2i, t2t and i2i beside it")
 
-    def _tiles(self, name: str, shape: tuple[int, int]) -> Tiles:
-        sides = {"i": self.images, "t": self.captions}
-        return ready_tiles(self.matrices[name], shape, (sides[name[0]], sides[name[2]]))
+    def _tiles(self, kind: str, shape: tuple[int, int] | None = None, most_rows: int | None = None) -> Tiles:
+        parts = tuple(each[kind] if kind in each else np.asarray(each["i2t"]).T for each in self.members)
+        sides = self.sides[kind[0]], self.sides[kind[2]]
+        return ready_tiles(parts, shape or np.shape(parts[0]), sides, most_rows=most_rows)
 
     def ranking(self, i2t: Matches, t2i: Matches, *, folds: Folds | None = None, best: bool = False) -> Ranking:
-        back = self._tiles("t2i", t2i.shape) if "t2i" in self.matrices else None
+        """As `Source`. Raises DataError for a score that is not finite, naming image and caption."""
+        back = self._tiles("t2i", t2i.shape) if any("t2i" in each for each in self.members) else None
         return rank_tiles(self._tiles("i2t", i2t.shape), back, i2t, t2i, folds=folds, best=best, progress=self.progress)
 
     def within(self, kind: str, matches: Matches) -> Ranks | None:
-        if kind not in self.matrices:
+        """As `Source`: None where some system has no such scores."""
+        if not all(kind in each for each in self.members):
             return None
-        return rank_within(self._tiles(kind, matches.shape).without_self(), matches)
+        return rank_within(self._tiles(kind, matches.shape).without_self(), matches, progress=self.progress)
 
     def rows(self, direction: str) -> Rows:
-        scores = self.matrices.get(direction)
-        if scores is None:
-            scores = np.asarray(self.matrices["i2t"]).T
-        sides = (self.images, self.captions) if direction == "i2t" else (self.captions, self.images)
-        shape = np.shape(scores)
-        return ready_tiles(scores, (shape[0], shape[1]), sides, most_rows=_most_rows(shape[1])).bands()
+        """As `Source`."""
+        shape = np.shape(self.members[0]["i2t"])
+        return self._tiles(direction, most_rows=_most_rows(shape[1] if direction == "i2t" else shape[0])).bands()
 
 
 class _KeptScores(MatrixScores):

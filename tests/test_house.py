@@ -19,6 +19,7 @@ ROOMS = [
     "choices",
     "draws",
     "embeddings",
+    "calibration",
     "data",
     "encoders",
     "similarity",

@@ -20,13 +20,27 @@ def test_the_tour_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "RSUM" in capsys.readouterr().out
 
 
-def test_every_command_in_the_readme_exists() -> None:
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_and_option_of_a_page_exists(page: Path) -> None:
+    from typer.main import get_command
+
     from manymatch.cli import app
 
-    named = set(re.findall(r"(?m)^ {4}(?:.*&& )?manymatch ([a-z][a-z-]+)", README))
-    named |= set(re.findall(r"`manymatch ([a-z][a-z-]+)", README))
-    known = {c.name or c.callback.__name__ for c in app.registered_commands}  # type: ignore[union-attr]
-    assert named and named <= known, named - known
+    known = get_command(app).commands  # type: ignore[attr-defined]
+    text = page.read_text(encoding="utf-8")
+    lines = re.findall(r"(?m)^ {4}(?:.*&& )?manymatch ([a-z][^\n]*(?:\\\n[^\n]*)*)", text)
+    for line in [*lines, *re.findall(r"`manymatch ([a-z][^`]*)`", text)]:
+        name, *rest = line.split()
+        assert name in known, f"{page.name}: manymatch {line}"
+        options = {
+            option for parameter in known[name].params for option in (*parameter.opts, *parameter.secondary_opts)
+        }
+        asked = {word.split("=")[0] for word in rest if re.fullmatch(r"--?[a-z][a-z-]*(=.*)?", word)}
+        assert asked <= options | {"--help"}, f"{page.name}: {asked - options} of manymatch {line}"
 
 
 @pytest.mark.parametrize(

@@ -124,8 +124,11 @@ class Embedding:
 
     @classmethod
     def unpack(cls, rows: np.ndarray[Any, Any], layout: Mapping[str, int]) -> Self:
-        """Inverse of `pack`: rows (n, p) and the sizes of the axes give the embedding, float32."""
-        flat = torch.from_numpy(np.array(rows, dtype=np.float32, copy=True))
+        """Inverse of `pack`: rows (n, p) and the sizes of the axes give the embedding, float32.
+
+        Rows that are float32, in one piece and writeable are not copied.
+        """
+        flat = torch.from_numpy(np.require(rows, np.float32, ["C", "W"]))
         shapes = {name: [layout[letter] for letter in letters[1:]] for name, letters in cls.axes.items()}
         sizes = [math.prod(shape) for shape in shapes.values()]
         if sum(sizes) != flat.shape[1]:
@@ -256,7 +259,7 @@ class Fragments(Embedding):
     @classmethod
     def unpack(cls, rows: np.ndarray[Any, Any], layout: Mapping[str, int]) -> Self:
         """Rows (n, d + f d), short ones filled with NaN behind their last fragment."""
-        flat = torch.from_numpy(np.array(rows, dtype=np.float32, copy=True))
+        flat = torch.from_numpy(np.require(rows, np.float32, ["C", "W"]))
         width = layout["d"]
         if flat.shape[1] < width or flat.shape[1] % width:
             raise DataError(f"fragments: a stored row has {flat.shape[1]} numbers, expected a multiple of {width}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,11 @@ import torch
 
 import manymatch as mm
 from manymatch.data.pairs import Pairs
+from manymatch.embeddings import Embedding
 from manymatch.errors import CheckpointError, DataError, UnknownName
+from manymatch.evaluation.encoding import encode as encode_pairs
+from manymatch.evaluation.scores import ModelScores
+from manymatch.index import Results
 from manymatch.methods import Model, method_class, methods
 from manymatch.training import TrainConfig, train
 
@@ -106,20 +111,96 @@ def test_batch_size_changes_no_embedding(name: str, trained: dict[str, tuple[Mod
             torch.testing.assert_close(value, many.tensors()[key], rtol=0, atol=1e-5)
 
 
-@EACH
-def test_search_is_what_was_evaluated(
-    name: str, trained: dict[str, tuple[Model, Path]], featured: Pairs, tmp_path: Path
+MODES = [(name, "paper") for name in methods()]
+MODES += [(name, "released") for name in methods() if "mode" not in method_class(name).fixed]
+SAME = 1e-6
+"""Scores nearer than this, of the largest, are the same in float32."""
+
+
+@pytest.fixture(scope="module")
+def gallery(featured: Pairs) -> Pairs:
+    """As many captions as pictures, so that all of them are one batch."""
+    items = [replace(item, captions=item.captions[:1]) for item in featured.items]
+    return Pairs(items, pictures=featured.pictures, features=featured.features)
+
+
+@pytest.fixture(scope="module")
+def runs_in(trained: dict[str, tuple[Model, Path]], gallery: Pairs) -> dict[tuple[str, str], Model]:
+    """Method and mode -> run. The released form, where it is another one, as it begins."""
+    return {
+        (name, mode): trained[name][0] if mode == "paper" else mm.method(name, mode=mode, **small(name)).build(gallery)
+        for name, mode in MODES
+    }
+
+
+def evaluated(model: Model, images: Embedding, texts: Embedding, direction: str) -> np.ndarray:
+    """The scores that `evaluate` ranks (queries, gallery)."""
+    return np.concatenate([scores for _, scores in ModelScores(model.similarity, images, texts).rows(direction)])
+
+
+def rounded(embedding: Embedding, precision: str) -> Embedding:
+    return embedding.to(getattr(torch, precision)).to(torch.float32)
+
+
+def expect_order(found: Results, ids: list[str], scores: np.ndarray) -> None:
+    """The first hundred of `scores`, swapped only where those are the same."""
+    right, place = np.sort(scores)[::-1][:100], {id: n for n, id in enumerate(ids)}
+    there = scores[[place[hit.id] for hit in found]]
+    assert found.exact and len({hit.id for hit in found}) == len(right)
+    slack = SAME * max(1.0, float(np.abs(scores).max()))
+    np.testing.assert_allclose(there, right, rtol=0, atol=slack)
+    np.testing.assert_allclose([hit.raw_score for hit in found], there, rtol=0, atol=2 * slack)
+
+
+@pytest.mark.parametrize("precision", ["float16", "float32"])
+@pytest.mark.parametrize(("name", "mode"), MODES)
+def test_exact_search_ranks_what_is_evaluated(
+    name: str, mode: str, precision: str, runs_in: dict[tuple[str, str], Model], gallery: Pairs, tmp_path: Path
 ) -> None:
-    model, _ = trained[name]
-    test = featured.take(range(60, 120))
-    index = mm.Index.build(model, test, tmp_path / "x.index", precision="float32")
-    scores = model.similarity(model.encode_texts(test.captions), model.encode_images(test.images)).numpy()
-    for n in range(0, len(test.captions), 17):
-        hits = list(index.search(test.captions[n], k=10))
-        rows = [test.image_ids.index(h.id) for h in hits]
-        best = np.sort(scores[n])[::-1][:10]
-        np.testing.assert_allclose(scores[n][rows], best, rtol=0, atol=2e-6)
-    index.close()
+    """Both ways. Queries are encoded in one batch: what released code makes of a text may depend on the others."""
+    model, captions, some = runs_in[name, mode], gallery.captions[::4], range(0, len(gallery), 4)
+    images, texts = encode_pairs(model, gallery, 256, None)
+    stored = [rounded(e, precision) for e in (images, texts)]
+    asked = model.encode_texts(captions)
+    # Ranked are the scores of what is stored, and in float16 those are not far from the run's own.
+    words, pictures = evaluated(model, stored[0], asked, "t2i"), evaluated(model, *stored, "i2t")
+    own = evaluated(model, images, texts, "i2t")
+    assert np.abs(pictures - own).max() <= (1e-3 if precision == "float16" else 0.0) * max(1.0, np.abs(own).max())
+    with mm.Index.build(model, gallery, tmp_path / "x", engine="exact", precision=precision) as index:  # type: ignore[arg-type]
+        for found, scores in zip(index.search_many(captions, 100), words, strict=True):
+            expect_order(found, gallery.image_ids, scores)
+        for n in some:
+            found = index.search(like=gallery.image_ids[n], k=100, among="captions")
+            expect_order(found, gallery.caption_ids, pictures[n])
+
+
+@pytest.mark.parametrize(("name", "mode"), MODES)
+def test_approximate_search_reaches_what_it_promises_or_is_exact(
+    name: str,
+    mode: str,
+    runs_in: dict[tuple[str, str], Model],
+    gallery: Pairs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in ("view", "local"):
+        monkeypatch.setattr(f"manymatch.index.{module}.EXACT_UP_TO", 20)
+    model = runs_in[name, mode]
+    stored = [rounded(e, "float16") for e in encode_pairs(model, gallery, 256, None)]
+    with mm.Index.build(model, gallery, tmp_path / "x", engine="faiss") as index:
+        told = index.info()["agreement"]
+        for asking, searched, ids, way in (
+            ("image", "caption", gallery.image_ids, "i2t"),
+            ("caption", "image", gallery.caption_ids, "t2i"),
+        ):
+            promised, shares = told[searched].get(asking), []
+            tenth = np.sort(evaluated(model, *stored, way), axis=1)[:, -10]
+            for id, least in zip(ids, tenth - 5e-5 * np.maximum(1.0, np.abs(tenth)), strict=True):
+                found = index.search(like=id, among=f"{searched}s")  # type: ignore[arg-type]
+                assert found.exact or (promised is not None and found.agreement == promised >= 0.99)
+                shares.append(sum(hit.score >= least for hit in found) / 10)
+            # These are the very queries that it was measured with.
+            assert np.mean(shares) >= (1.0 if promised is None else promised) - 1e-6
 
 
 @EACH

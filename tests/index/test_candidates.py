@@ -14,7 +14,7 @@ from index_fakes import FakeModel, keep_runs, some_pairs
 from manymatch.embeddings import Sets
 from manymatch.errors import UnknownName
 from manymatch.index import Index
-from manymatch.index.candidates import _agreement
+from manymatch.index.candidates import First
 from manymatch.index.gallery import best
 
 
@@ -94,11 +94,12 @@ def test_without_captions_words_are_answered_exactly(tmp_path: Path) -> None:
 
 
 def test_agreement_counts_hits_among_the_first_candidates() -> None:
-    right = np.zeros((1, 100), bool)
-    right[0, :12] = True
-    found = np.array([[0, 50, 11, -1]])
-    assert _agreement(right, found)[0] == pytest.approx(0.1)
-    assert _agreement(right, found).tolist() == pytest.approx([0.1, 0.1, 0.2, 0.2])
+    right = First([np.arange(12)], top=10)
+    found = np.array([0, 50, 11, -1])
+    assert right.agreement([found])[:1] == pytest.approx(0.1)
+    assert right.agreement([found]).tolist() == pytest.approx([0.1, 0.1, 0.2, 0.2])
+    right = First([np.arange(12), np.arange(12)], top=10)
+    assert right.agreement([found, np.array([], np.int64)]) == pytest.approx(np.array([0.05, 0.05, 0.1, 0.1]))
 
 
 @pytest.mark.parametrize("scores", [[1.0, 3.0, 3.0, 2.0, 3.0], [0.0, 0.0, 0.0], [], [5.0]])

@@ -164,9 +164,11 @@ def test_what_is_known_of_an_item(built: tuple[FakeModel, Index]) -> None:
 
 def test_json_has_the_agreed_keys(built: tuple[FakeModel, Index]) -> None:
     body = built[1].search("red", 2).to_json()
-    assert list(body) == ["query", "exact", "agreement", "bank", "ambiguity", "expected_matches", "hits"]
+    agreed = ["query", "exact", "agreement", "bank", "ambiguity", "expected_matches"]
+    assert list(body) == [*agreed, "likely", "searched", "hits", "notes"]
     assert (body["query"], body["exact"], body["agreement"], body["bank"]) == ("red", True, None, False)
-    assert list(body["hits"][0]) == ["rank", "id", "modality", "score", "raw_score", "probability", "metadata"]
+    agreed = ["rank", "id", "modality", "score", "raw_score", "probability", "metadata"]
+    assert list(body["hits"][0]) == [*agreed, "caption", "owner"]
 
 
 def test_another_run_is_refused(built: tuple[FakeModel, Index], tmp_path: Path) -> None:

@@ -74,8 +74,9 @@ def test_unreadable_pictures_are_left_out_and_counted(data: Path) -> None:
 
 def test_search_prints_a_table(data: Path) -> None:
     indexed(data)
-    first, head, *rows = call("search", data / "x", "red cat", "--among", "captions", "-k", 2).splitlines()
+    first, expected, head, *rows = call("search", data / "x", "red cat", "--among", "captions", "-k", 2).splitlines()
     assert first.startswith("exact; 5 captions, ") and first.endswith(" ms")
+    assert expected.startswith("ambiguity of the query ")
     assert head.split() == ["rank", "score", "id", "caption"]
     assert rows[0].split()[0::2] == ["1", "a#0", "cat"] and len(rows) == 2
     assert "nothing found: the offset is behind the last one" in call("search", data / "x", "red", "--offset", 9)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from manymatch.embeddings import Boxes, Embedding, Fragments, Gaussians, Points, Samples, Sets
+from manymatch.index.packed import Packed
 from manymatch.index.rows import Record
 from manymatch.index.store import Store
 from manymatch.index.vectors import Space, Vectors
@@ -43,14 +44,15 @@ def of_every_kind() -> list[Embedding]:
 @pytest.mark.parametrize("precision", ["float16", "float32"])
 @pytest.mark.parametrize("embedding", of_every_kind(), ids=lambda e: e.kind)
 def test_stored_embeddings_come_back(tmp_path: Path, embedding: Embedding, precision: str) -> None:
-    space = Space.of(embedding, precision)
+    packed = Packed.of(embedding)
+    space = Space.of(packed, precision)
     store = Store.create(tmp_path / "index.sqlite", {**SETTINGS, "precision": precision})
     with store.writing() as change:
-        change.put("image", [Record(str(n), blob) for n, blob in enumerate(space.pack(embedding))])
+        change.put("image", [Record(str(n), blob) for n, blob in enumerate(packed.blobs(precision))])
     path = tmp_path / "vectors-image.bin"
     with store.reading() as snapshot:
-        Vectors.write(path, snapshot, "image", precision)
-        mapped, read = Vectors.open(path, snapshot.generation), Vectors.read(snapshot, "image", precision)
+        Vectors.write(path, snapshot, "image", space)
+        mapped, read = Vectors.open(path, space), Vectors.read(snapshot, "image", space)
         first = space.unpack_one(snapshot.vector(1))
     assert mapped is not None and np.array_equal(mapped.data, read.data, equal_nan=True)
     assert np.array_equal(mapped.rows, read.rows)
@@ -63,9 +65,24 @@ def test_stored_embeddings_come_back(tmp_path: Path, embedding: Embedding, preci
         )
 
 
-def test_files_of_another_generation_are_not_opened(tmp_path: Path) -> None:
-    store = Store.create(tmp_path / "index.sqlite", SETTINGS)
+def test_rows_that_came_later_are_read_behind_the_file(tmp_path: Path) -> None:
+    embedding = of_every_kind()[0]
+    packed = Packed.of(embedding)
+    space, blobs = Space.of(packed, "float32"), packed.blobs("float32")
+    store = Store.create(tmp_path / "index.sqlite", {**SETTINGS, "precision": "float32"})
+    with store.writing() as change:
+        change.put("image", [Record("a", blobs[0])])
     with store.reading() as snapshot:
-        Vectors.write(tmp_path / "v", snapshot, "image", "float16")
-        assert Vectors.open(tmp_path / "v", snapshot.generation) is not None
-    assert Vectors.open(tmp_path / "v", "0-other") is None
+        Vectors.write(tmp_path / "v", snapshot, "image", space)
+    with store.writing() as change:
+        change.put("image", [Record("b", blobs[1], bias_caption=0.5)])
+    base = Vectors.open(tmp_path / "v", space)
+    assert base is not None
+    with store.reading() as snapshot:
+        assert base.generation != snapshot.generation
+        tail = Vectors.read(snapshot, "image", space, base.last)
+        whole = Vectors.read(snapshot, "image", space)
+    joined = Vectors.joined(base, tail)
+    assert np.array_equal(joined.rows, whole.rows) and np.array_equal(joined.data, whole.data)
+    assert np.array_equal(joined.biases, [[0.0, 0.5], [0.0, 0.0]])
+    assert Vectors.open(tmp_path / "v", Space(space.kind, space.layout, "float16")) is None

@@ -120,7 +120,10 @@ class FakeIndex:
         engine = {"image": "exact", "caption": "exact"}
         return {"model": "dive", "similarity": "SmoothChamfer", "engine": engine, "path": "/home/ann/secret.index"}
 
-    def refresh(self) -> None:
+    def warm(self) -> None:
+        pass
+
+    def keep_up(self) -> None:
         pass
 
 

@@ -13,7 +13,8 @@ from .compare import compare
 from .demo import demo
 from .evaluate import evaluate
 from .import_checkpoint import import_checkpoint
-from .index import index
+from .index import index, index_add, index_calibrate, index_delete
+from .index_check import index_check
 from .methods import methods
 from .report import report
 from .search import search
@@ -31,7 +32,23 @@ app = typer.Typer(
     help="Image-text retrieval where one query has many right answers: train, evaluate, index, search and serve.",
 )
 
-for _command in (demo, check, train, evaluate, compare, report, index, search, serve, methods, import_checkpoint):
+for _command in (
+    demo,
+    check,
+    train,
+    evaluate,
+    compare,
+    report,
+    index,
+    index_add,
+    index_delete,
+    index_calibrate,
+    index_check,
+    search,
+    serve,
+    methods,
+    import_checkpoint,
+):
     app.command(_command.__name__.replace("_", "-"))(_command)
 
 

@@ -48,7 +48,8 @@ def run(index: Index, host: str = "127.0.0.1", port: int = 8421, *, open_browser
 
     with _listen(host, port) as listener:
         # What the first search would otherwise wait for; a damaged run or index is told now.
-        index.refresh()
+        index.warm()
+        index.keep_up()
         config = uvicorn.Config(
             create_app(index), log_level="warning", access_log=False, timeout_graceful_shutdown=5, server_header=False
         )

@@ -1,5 +1,6 @@
 """Room 9: how well a model finds right answers: ranks in one streaming pass, metrics, protocols, the report."""
 
+from .calibrating import calibrate
 from .comparing import compare
 from .comparison import Comparison
 from .duplicates import duplicates
@@ -17,6 +18,7 @@ __all__ = [
     "ModelScores",
     "Ranks",
     "Report",
+    "calibrate",
     "compare",
     "duplicates",
     "evaluate",

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..embeddings import Embedding
 from ..errors import DataError, UnknownName
-from .rows import Added, Modality, Record, Transaction
-from .vectors import Space
+from .packed import Packed
+from .rows import Modality, Record
+from .vectors import ASKING, Space
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..data.pairs import Pairs, Pictures
+    from ..embeddings import Embedding
     from ..methods import Model
 
-__all__ = ["Batch", "embedded_records", "encoded_records", "put"]
+__all__ = ["Batch", "embedded_records", "encoded_records", "fitting"]
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,8 @@ class Batch:
 
 def encoded_records(model: Model, pairs: Pairs, precision: str) -> Batch:
     """Encode images and captions of `pairs`. Raises DataError (a picture, a number that is not finite)."""
-    embedding = model.encode_images(pairs.images)
-    space = Space.of(embedding, precision)
+    packed = Packed.of(model.encode_images(pairs.images))
+    space = Space.of(packed, precision)
     images = [
         Record(
             item.id,
@@ -38,17 +42,17 @@ def encoded_records(model: Model, pairs: Pairs, precision: str) -> Batch:
             labels=item.labels,
             picture=None if pairs.pictures is None else item.picture,
         )
-        for item, blob in zip(pairs, space.pack(embedding), strict=True)
+        for item, blob in zip(pairs, packed.blobs(precision), strict=True)
     ]
     parts: list[tuple[Modality, Space, Sequence[Record]]] = [("image", space, images)]
     if pairs.captions:
-        embedding = model.encode_texts(pairs.captions)
-        space = Space.of(embedding, precision)
+        packed = Packed.of(model.encode_texts(pairs.captions))
+        space = Space.of(packed, precision)
         owners = [item.id for item in pairs for _ in item.captions]
         captions = [
             Record(id, blob, owner=owner, caption=text)
             for id, blob, owner, text in zip(
-                pairs.caption_ids, space.pack(embedding), owners, pairs.captions, strict=True
+                pairs.caption_ids, packed.blobs(precision), owners, pairs.captions, strict=True
             )
         ]
         parts.append(("caption", space, captions))
@@ -57,13 +61,14 @@ def encoded_records(model: Model, pairs: Pairs, precision: str) -> Batch:
 
 def embedded_records(
     ids: Sequence[str],
-    embedding: Embedding,
+    embedding: Embedding | Packed,
     modality: Modality,
     metadata: Sequence[Mapping[str, Any]] | None,
     owners: Sequence[str | None] | None,
     captions: Sequence[str | None] | None,
     pictures: Sequence[str | None] | None,
     source: Pictures | None,
+    biases: Mapping[Modality, Sequence[float] | np.ndarray[Any, Any]] | None,
     precision: str,
 ) -> Batch:
     """Records of items that are encoded already. Raises as `Index.add_embeddings`."""
@@ -73,14 +78,16 @@ def embedded_records(
         raise DataError("add_embeddings: owners and captions belong to captions, the modality is image")
     if (pictures is None) != (source is None):
         raise DataError("add_embeddings: give pictures and their source together, or neither")
-    columns = {"ids": ids, "metadata": metadata, "owners": owners, "captions": captions, "pictures": pictures}
+    columns: dict[str, Any] = {"ids": ids, "metadata": metadata, "owners": owners, "captions": captions}
+    columns |= {"pictures": pictures, **{f"biases[{asking!r}]": given for asking, given in (biases or {}).items()}}
     for name, column in columns.items():
         if column is not None and len(column) != len(embedding):
             raise DataError(f"add_embeddings: {len(column)} {name} for {len(embedding)} items, expected as many")
     for id in ids:
         if not isinstance(id, str) or not id:
             raise DataError(f"add_embeddings: id {id!r}, expected words that are not empty")
-    space = Space.of(embedding, precision)
+    packed = Packed.of(embedding)
+    taken = [_biases(biases, asking, len(packed)) for asking in ASKING]
     records = [
         Record(
             id,
@@ -89,29 +96,30 @@ def embedded_records(
             caption=None if captions is None else captions[n],
             metadata={} if metadata is None else metadata[n],
             picture=None if pictures is None else pictures[n],
+            bias_caption=taken[0][n],
+            bias_image=taken[1][n],
         )
-        for n, (id, blob) in enumerate(zip(ids, space.pack(embedding), strict=True))
+        for n, (id, blob) in enumerate(zip(ids, packed.blobs(precision), strict=True))
     ]
-    return Batch([(modality, space, records)], None if source is None else source.describe())
+    return Batch([(modality, Space.of(packed, precision), records)], None if source is None else source.describe())
 
 
-def put(change: Transaction, batch: Batch) -> Added:
-    """Store a batch; counts are of its first modality, captions go with their images.
+def _biases(given: Mapping[Modality, Any] | None, asking: Modality, count: int) -> list[float]:
+    biases = [0.0] * count if given is None or asking not in given else [float(value) for value in given[asking]]
+    if not all(math.isfinite(value) for value in biases):
+        raise DataError(f"add_embeddings: a bias for queries that are a {asking} is not finite")
+    return biases
+
+
+def fitting(batch: Batch, spaces: Mapping[str, Any]) -> dict[str, Any]:
+    """The spaces an index holds once the batch is in it.
 
     Raises:
-        DataError: as `Transaction.put`.
         IndexMismatch: another kind or size of embedding than the index holds.
     """
-    counts = []
-    spaces: dict[str, Any] = change.setting("spaces")
+    out = dict(spaces)
     for modality, space, records in batch.parts:
-        if not records:
-            continue
-        held = spaces.get(modality)
-        if held is None:
-            spaces[modality] = {"kind": space.kind, "layout": dict(space.layout)}
-            change.set("spaces", spaces)
-        else:
+        if records:
+            held = out.setdefault(modality, {"kind": space.kind, "layout": dict(space.layout)})
             Space(held["kind"], held["layout"], space.precision).expect(space)
-        counts.append(change.put(modality, records, batch.pictures))
-    return counts[0] if counts else Added()
+    return out

@@ -6,8 +6,9 @@ average over queries of the asking modality. Where no number worth its price rea
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ from typing import Any
 import numpy as np
 
 from ..embeddings import Embedding
-from .derived import PAYLOAD, read_header, write_derived
+from ..similarity import Similarity
+from .derived import PAYLOAD, header_at, write_derived
 from .engines import Engine, engine_class
 from .gallery import Gallery, proxy
+from .rows import Modality
+from .vectors import ASKING
 
-__all__ = ["TOP", "Asking", "Candidates", "Plan", "choose_plan"]
+__all__ = ["TOP", "Asking", "Candidates", "First", "Plan", "asking_proxies", "choose_plan", "first_ten"]
 
 Array = np.ndarray[Any, Any]
 
@@ -27,19 +31,53 @@ TOP = 10
 """Agreement is about the first ten."""
 
 _FEWEST = 4 * TOP
-_MOST = 10_000
+_MOST = 20_000
 _SAME = 5e-5
-"""Scores nearer than this are the same at stored precision (float16)."""
-_PRICE = 16
-"""What scoring one candidate costs against comparing one proxy, measured on sets of four."""
+"""Scores nearer than this, in units of the largest of a query's first ten where that is above one, are the same at
+stored precision (float16)."""
+_TIES = 64
+"""Items of equal score that may stand behind the tenth; further ones do not count as right."""
+_SCORED = 40
+"""What scoring a candidate costs against comparing a proxy, measured on sets of four: its row is fetched by itself."""
+_SCANNED = 25
+"""The same of an item that is scored with its neighbours."""
+_HOPELESS = 0.1
+"""An effort that misses what is wanted by so much with a quarter of the queries is not tried with all of them."""
 
 
 @dataclass(frozen=True)
 class Asking:
-    """Queries of one modality to measure with: their embedding, and their own positions to be left out."""
+    """Queries of one modality to measure with: their embedding, and their own handles to be left out."""
 
     queries: Embedding
     own: Array | None = None
+
+
+@dataclass(frozen=True)
+class First:
+    """The exact first of each query: handles and scores (q, up to TOP + ties), and how many count as the first ten.
+
+    Attributes:
+        handles: one array a query: the first ten and whatever ties with the last of them.
+        top: how many of those an answer has room for.
+    """
+
+    handles: list[Array]
+    top: int
+
+    def found(self, candidates: list[Array]) -> Array:
+        """(q, c): how many of the first ten are among the first 1, 2, ... c candidates of each query."""
+        longest = max((len(c) for c in candidates), default=0)
+        out = np.zeros((len(candidates), longest), np.float32)
+        for row, (right, near) in enumerate(zip(self.handles, candidates, strict=True)):
+            hits = np.minimum(np.isin(near, right).cumsum(), self.top)
+            out[row, : len(hits)] = hits
+            out[row, len(hits) :] = hits[-1] if len(hits) else 0
+        return out
+
+    def agreement(self, candidates: list[Array]) -> Array:
+        """(c,): mean share of the first ten among the first 1, 2, ... c candidates."""
+        return np.asarray(self.found(candidates).mean(axis=0) / max(1, self.top))
 
 
 @dataclass(frozen=True)
@@ -53,104 +91,144 @@ class Plan:
     effort: int
     agreement: float
 
+    def wanted(self, need: int) -> tuple[int, int]:
+        """Candidates and effort for the first `need`."""
+        times = max(1.0, need / TOP)
+        return int((self.count or 0) * times), math.ceil(self.effort * times)
+
 
 class Candidates:
-    """An engine with its plans, one for each asking modality. Kept in one derived file."""
+    """An engine with its plans, one for each asking modality. Kept in one derived file.
 
-    def __init__(self, engine: Engine, plans: Mapping[str, Plan]) -> None:
-        self._engine, self.plans = engine, dict(plans)
+    Attributes:
+        plans: asking modality -> plan.
+        generation, last: the store's, when it was built, and its last row then.
+    """
 
-    @staticmethod
-    def plans_at(path: Path, generation: str) -> dict[str, Plan] | None:
-        """The plans of a file, or None when it is missing, stale or torn."""
-        try:
-            with open(path, "rb") as file:
-                header = read_header(file, generation)
-        except FileNotFoundError:
+    def __init__(self, engine: Engine, plans: Mapping[str, Plan], generation: str, last: int) -> None:
+        self.engine, self.plans, self.generation, self.last = engine, dict(plans), generation, last
+
+    @classmethod
+    def open(cls, path: Path, name: str) -> Candidates | None:
+        """Map the file, or None when it is missing or damaged."""
+        header, engine = header_at(path), None
+        while header is not None:
+            engine = engine_class(name).read(path, PAYLOAD)
+            before, header = header, header_at(path)
+            # Unless another process replaced the file in between.
+            if header == before:
+                break
+        if header is None or engine is None:
             return None
-        return None if header is None else {asking: Plan(**plan) for asking, plan in header["plans"].items()}
+        return cls(engine, plans_of(header), header["generation"], int(header["last"]))
 
     @classmethod
-    def open(cls, path: Path, generation: str, name: str) -> Candidates | None:
-        """Map the file, or None when it is missing, stale or damaged."""
-        plans = cls.plans_at(path, generation)
-        engine = None if plans is None else engine_class(name).read(path, PAYLOAD)
-        return None if plans is None or engine is None else cls(engine, plans)
-
-    @classmethod
-    def build(cls, name: str, gallery: Gallery, asking: Mapping[str, Asking], wanted: float) -> Candidates | None:
+    def build(
+        cls,
+        name: str,
+        gallery: Gallery,
+        asking: Mapping[Modality, Asking],
+        wanted: float,
+        told: Callable[[str], object],
+    ) -> Candidates | None:
         """Build and measure, or None where the similarity has no proxy or nothing is there."""
-        proxies = gallery.proxies()
-        if proxies is None:
+        if next(iter(gallery.proxies()), None) is None:
             return None
-        engine = engine_class(name).build(proxies)
-        plans = {who: choose_plan(engine, gallery, asked, wanted) for who, asked in asking.items()}
-        return cls(engine, {who: plan for who, plan in plans.items() if plan is not None})
 
-    def write(self, path: Path, generation: str) -> None:
-        plans = {who: asdict(plan) for who, plan in self.plans.items()}
-        write_derived(path, generation, {"plans": plans}, self._engine.write)
+        def proxies() -> Any:
+            return ((gallery.rows[part], given) for part, given in gallery.proxies())
 
-    def find(self, gallery: Gallery, query: Embedding, asking: str, need: int) -> tuple[Array, float] | None:
-        """Positions (ascending) to score and the measured agreement, or None where the search has to be exact.
+        told("candidates")
+        engine = engine_class(name).build(len(gallery), proxies)
+        plans: dict[str, Plan] = {}
+        for who, asked in asking.items():
+            told(f"agreement asked by {who}s")
+            right = first_ten(gallery, asked, who)
+            plan = choose_plan(engine, gallery, asked, who, right, wanted)
+            if plan is not None:
+                plans[who] = plan
+        return cls(engine, plans, gallery.tail.generation, gallery.tail.last)
 
-        A request for more than the first ten gets candidates and effort in proportion.
-        """
-        plan = self.plans.get(asking)
-        if plan is None or plan.count is None:
-            return None
-        times = max(1.0, need / TOP)
-        count, effort = int(plan.count * times), int(plan.effort * times)
-        vector = proxy(gallery.similarity, query, "query")
-        if vector is None or count > _most(len(gallery)):
-            return None
-        found = self._engine.search(vector, count, effort)[0]
-        found = np.sort(found[found >= 0])
-        return (found, plan.agreement) if len(found) >= need else None
+    def write(self, path: Path) -> None:
+        """Put the file in place."""
+        facts = {"plans": {who: asdict(plan) for who, plan in self.plans.items()}, "last": self.last}
+        write_derived(path, self.generation, facts, self.engine.write)
 
 
-def choose_plan(engine: Engine, gallery: Gallery, asking: Asking, wanted: float) -> Plan | None:
+def plans_of(header: Mapping[str, Any]) -> dict[str, Plan]:
+    """The plans that a file's header holds."""
+    return {asking: Plan(**plan) for asking, plan in header["plans"].items()}
+
+
+def asking_proxies(similarity: Similarity, queries: Embedding, asking: Modality, bank: bool) -> Array | None:
+    """Proxies (q, p + 2) of queries: the last two say which of an item's biases is taken off."""
+    given = proxy(similarity, queries, "query")
+    if given is None:
+        return None
+    which = np.array([float(bank and asking == who) for who in ASKING], np.float32)
+    return np.hstack([given, np.broadcast_to(which, (len(given), len(ASKING)))])
+
+
+def first_ten(gallery: Gallery, asking: Asking, who: Modality) -> First:
+    """The exact first ten rows of each query, by what orders them; never more than a block of scores in memory."""
+    n = len(asking.queries)
+    top = max(1, min(TOP, len(gallery) - (asking.own is not None)))
+    kept = np.empty((n, 0), np.float32), np.empty((n, 0), np.int64)
+    for part, scores in gallery.scored(asking.queries):
+        rows = gallery.rows[part]
+        scores = scores - gallery.bias(part, who)
+        if asking.own is not None:
+            scores[asking.own[:, None] == rows[None, :]] = -np.inf
+        scores, rows = np.hstack([kept[0], scores]), np.hstack([kept[1], np.broadcast_to(rows, (n, len(part)))])
+        if scores.shape[1] > top + _TIES:
+            places = np.argpartition(-scores, top + _TIES - 1, axis=1)[:, : top + _TIES]
+            scores, rows = np.take_along_axis(scores, places, 1), np.take_along_axis(rows, places, 1)
+        kept = scores, rows
+    out = []
+    for scores, rows in zip(*kept, strict=True):
+        last = np.sort(scores)[::-1][top - 1]
+        out.append(rows[scores >= last - _SAME * max(1.0, float(np.abs(last)))])
+    return First(out, top)
+
+
+def choose_plan(
+    engine: Engine, gallery: Gallery, asking: Asking, who: Modality, right: First, wanted: float
+) -> Plan | None:
     """The cheapest effort and count whose agreement is at least `wanted`; None without queries to ask with."""
-    proxies = proxy(gallery.similarity, asking.queries, "query")
+    proxies = asking_proxies(gallery.similarity, asking.queries, who, bank=gallery.biased)
     if proxies is None or len(proxies) < 2 or len(gallery) < 2:
         return None
-    right = _right(gallery, asking)
-    limit = _most(len(gallery))
-    chosen, cheapest, reached = Plan(None, 0, 0.0), float(_PRICE * len(gallery)), 0.0
+    chosen, cheapest, reached = Plan(None, 0, 0.0), float(_SCANNED * len(gallery)), 0.0
     for effort in engine.efforts():
         if engine.looked_at(effort) >= cheapest:
             break
-        found = engine.search(proxies, limit, effort, threads=os.cpu_count() or 1)
-        agreement = _agreement(right, found)
-        # Two halves of the queries must agree on it, so that a lucky sample promises less.
-        safe = np.minimum(_agreement(right[::2], found[::2]), _agreement(right[1::2], found[1::2]))
+        for part in (slice(None, None, 4), slice(None)):
+            hits = First(right.handles[part], right.top).found(
+                list(engine.search(proxies[part], most(len(gallery)), effort, threads=os.cpu_count() or 1))
+            )
+            agreement, safe = _expected(hits / right.top)
+            if agreement[-1] < wanted - _HOPELESS:
+                break
         reached = max(reached, float(agreement[-1]))
         if safe[-1] < wanted:
             continue
-        count = min(limit, max(_FEWEST, int(np.argmax(safe >= wanted)) + 1))
-        cost = engine.looked_at(effort) + _PRICE * count
+        count = min(hits.shape[1], max(_FEWEST, int(np.argmax(safe >= wanted)) + 1))
+        cost = engine.looked_at(effort) + _SCORED * count
         if cost < cheapest:
             chosen, cheapest = Plan(count, effort, float(agreement[count - 1])), cost
     return chosen if chosen.count is not None else Plan(None, 0, reached)
 
 
-def _right(gallery: Gallery, asking: Asking) -> Array:
-    """(q, n) bool: the exact first ten of each query, with what ties with the last of them."""
-    scores = gallery.scores(asking.queries)
-    if asking.own is not None:
-        scores[np.arange(len(scores)), asking.own] = -np.inf
-    top = min(TOP, scores.shape[1] - 1)
-    last = np.partition(scores, -top, axis=1)[:, -top]
-    return np.asarray(scores >= last[:, None] - _SAME)
+def _expected(shares: Array) -> tuple[Array, Array]:
+    """Mean over the queries (q, c) -> (c,), and what it is with one standard error less.
+
+    The plan is chosen by the second: these queries are a sample, and the cheapest plan that suits them suits others
+    a little less.
+    """
+    mean = shares.mean(axis=0)
+    return mean, mean - shares.std(axis=0) / math.sqrt(len(shares))
 
 
-def _agreement(right: Array, found: Array) -> Array:
-    """(count,): mean share of the first ten among the first c candidates, for every c at once."""
-    top = min(TOP, right.shape[1] - 1)
-    hit = right[np.arange(len(right))[:, None], found] & (found >= 0)
-    return np.asarray(np.minimum(hit.cumsum(axis=1), top).mean(axis=0) / top)
-
-
-def _most(n: int) -> int:
+def most(n: int) -> int:
     """More candidates than this and scoring all of them is as quick."""
     return max(1, min(_MOST, n // 4))

@@ -6,13 +6,13 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
 from ..errors import DataError
+from .reading import Collection
 from .rows import Modality
-from .store import Store
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from ..data.pairs import Pictures
 
 __all__ = ["Contents"]
@@ -21,9 +21,9 @@ __all__ = ["Contents"]
 class Contents:
     """Reads items of a store, and pictures from where the store says they lie."""
 
-    def __init__(self, path: Path, store: Store) -> None:
+    def __init__(self, path: Path, collection: Collection) -> None:
         self.path = path
-        self._store = store
+        self._collection = collection
         self._pictures: dict[int, Pictures] = {}
         self._opening = threading.Lock()
 
@@ -32,17 +32,17 @@ class Contents:
 
     def count(self, modality: Modality | None = None) -> int:
         """How many items, or how many of "image" or "caption"."""
-        with self._store.reading() as snapshot:
-            return snapshot.count(modality)
+        with self._collection.reading() as reading:
+            return reading.count(modality)
 
     def item(self, id: str) -> dict[str, Any]:
         """`id, modality, captions, metadata, labels, has_picture, owner` of an item. Raises UnknownName.
 
         A caption has its own words as its only caption, and everything else from its image.
         """
-        with self._store.reading() as snapshot:
-            found = snapshot.item(id)
-            captions = snapshot.captions(id) if found.modality == "image" else [found.caption or ""]
+        with self._collection.reading() as reading:
+            found = reading.item(id)
+            captions = reading.captions(id) if found.modality == "image" else [found.caption or ""]
         return {
             "id": found.id,
             "modality": found.modality,
@@ -66,15 +66,15 @@ class Contents:
     def _picture(self, id: str) -> tuple[Pictures, str]:
         from ..data.sources import open_pictures
 
-        with self._store.reading() as snapshot, self._opening:
-            found = snapshot.item(id)
+        with self._collection.reading() as reading, self._opening:
+            found = reading.item(id)
             if found.picture is None or found.source is None:
                 raise DataError(f"item {id!r} has no picture in this index; build it with --images PATH")
             if found.source not in self._pictures:
-                self._pictures[found.source] = open_pictures(snapshot.source(found.source))
+                self._pictures[found.source] = open_pictures(reading.source(found.source))
             return self._pictures[found.source], found.picture
 
     def examples(self, n: int, seed: int = 0) -> list[str]:
         """Up to n different captions of the index, to show what can be asked."""
-        with self._store.reading() as snapshot:
-            return snapshot.examples(n, seed)
+        with self._collection.reading() as reading:
+            return reading.examples(n, seed)

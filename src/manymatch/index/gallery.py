@@ -1,4 +1,8 @@
-"""One modality at one generation, ready to be scored by the run's own similarity."""
+"""All items of one modality at one generation, ready to be scored by the run's own similarity.
+
+Most of them lie in a memory-mapped file made from an earlier generation; what was added since is held in memory behind
+them, and what is gone since is passed over.
+"""
 
 from __future__ import annotations
 
@@ -13,84 +17,153 @@ import torch
 from ..embeddings import Embedding
 from ..errors import DataError
 from ..similarity import Role, Similarity
-from .vectors import Space, Vectors
+from .rows import Modality
+from .vectors import ASKING, Vectors
 
-__all__ = ["Gallery", "best", "one_thread", "proxy"]
+__all__ = ["Gallery", "best", "finite_scores", "one_thread", "places", "proxy"]
 
 Array = np.ndarray[Any, Any]
 
-_KEPT_BYTES = 64 * 2**20
-"""A gallery whose float32 numbers fit here stays unpacked in memory; a larger one is read from its map each time."""
-
-_BLOCK_NUMBERS = 2**20
-"""Float32 numbers unpacked at once: 4 MB, which stays in a core's cache."""
+_BLOCK_NUMBERS = 2**19
+"""Float32 numbers unpacked at once: 2 MB, which stays near a core."""
 
 _QUERIES = 16
 """Queries scored at once, so that a similarity's inner table (q, k, g, l) stays small."""
 
 
 class Gallery:
-    """Items of one modality. Position p is row `vectors.rows[p]` of the store.
+    """Items of one modality. Position p is row `rows[p]` of the store, ascending.
 
     Args:
-        vectors: the mapped rows.
-        space: how they become an embedding.
+        base: the mapped rows.
+        tail: the rows that came after them.
+        gone: rows of either that are deleted, in any order.
         similarity: the run's.
     """
 
-    def __init__(self, vectors: Vectors, space: Space, similarity: Similarity) -> None:
-        self.vectors, self.space, self.similarity = vectors, space, similarity
+    def __init__(self, base: Vectors, tail: Vectors, gone: Array, similarity: Similarity) -> None:
+        self.base, self.tail, self.gone, self.similarity = base, tail, gone, similarity
+        self.rows = np.concatenate([base.rows, tail.rows]) if len(tail) else base.rows
+        lost = places(self.rows, gone)
+        self.alive: Array | None = None
+        """(n,) bool, or None where nothing is gone."""
+        if len(lost):
+            self.alive = np.ones(len(self.rows), bool)
+            self.alive[lost] = False
+        self._count = len(self.rows) - len(lost)
 
     def __len__(self) -> int:
-        return len(self.vectors.rows)
+        """Items that are there."""
+        return self._count
 
-    @cached_property
-    def _kept(self) -> Embedding | None:
-        fits = 4 * self.vectors.data.size <= _KEPT_BYTES
-        return self.space.unpack(self.vectors.data) if fits else None
+    def positions(self) -> Array:
+        """Of the items that are there, ascending."""
+        return np.arange(len(self.rows)) if self.alive is None else np.flatnonzero(self.alive)
 
     def embedding(self, positions: Array | slice) -> Embedding:
         """The items at these positions, float32."""
-        if self._kept is not None:
-            return self._kept[positions]
-        return self.space.unpack(self.vectors.data[positions])
+        first = len(self.base)
+        if not len(self.tail):
+            return self.base.embedding(positions)
+        if isinstance(positions, slice):
+            positions = np.arange(*positions.indices(len(self.rows)))
+        late = positions >= first
+        if not late.any():
+            return self.base.embedding(positions)
+        if late.all():
+            return self.tail.embedding(positions - first)
+        # Rows of different lengths (fragments) are filled up with NaN.
+        lengths = self.base.data.shape[1], self.tail.data.shape[1]
+        rows = np.full((len(positions), max(lengths)), np.nan, self.base.data.dtype)
+        rows[~late, : lengths[0]] = self.base.data[positions[~late]]
+        rows[late, : lengths[1]] = self.tail.data[positions[late] - first]
+        return self.base.space.unpack(rows)
 
-    def scores(self, queries: Embedding) -> Array:
-        """Every query against every item: (q, n) float32. Raises DataError when a score is not finite."""
-        out = np.empty((len(queries), len(self)), np.float32)
-        step = max(1, _BLOCK_NUMBERS // max(1, self.vectors.data.shape[1]))
-        for start in range(0, len(self), step):
-            block = self.embedding(slice(start, start + step))
-            for first in range(0, len(queries), _QUERIES):
-                out[first : first + _QUERIES, start : start + step] = self._scored(
-                    queries[first : first + _QUERIES], block
-                )
+    def blocks(self, positions: Array | None = None) -> Iterator[tuple[Array, Embedding]]:
+        """Positions and their items, a few MB at a time; every item that is there unless told."""
+        stride = max(1, self.base.data.shape[1], self.tail.data.shape[1])
+        step = max(1, _BLOCK_NUMBERS // stride)
+        if positions is None and self.alive is None:
+            for start in range(0, len(self.rows), step):
+                stop = min(start + step, len(self.rows))
+                yield np.arange(start, stop), self.embedding(slice(start, stop))
+            return
+        positions = self.positions() if positions is None else positions
+        for start in range(0, len(positions), step):
+            part = positions[start : start + step]
+            # Neighbours are read as one piece, which a map does far quicker than one by one.
+            together = len(part) and part[-1] - part[0] + 1 == len(part)
+            yield part, self.embedding(slice(int(part[0]), int(part[-1]) + 1) if together else part)
+
+    def scored(self, queries: Embedding, positions: Array | None = None) -> Iterator[tuple[Array, Array]]:
+        """Positions (b,) and raw scores (q, b) float32, block by block. Raises DataError: one is not finite."""
+        for part, block in self.blocks(positions):
+            scores = [
+                finite_scores(self.similarity, queries[first : first + _QUERIES], block)
+                for first in range(0, len(queries), _QUERIES)
+            ]
+            yield part, scores[0] if len(scores) == 1 else np.concatenate(scores)
+
+    def scores(self, queries: Embedding, positions: Array | None = None) -> Array:
+        """Every query against every item that is there: (q, n) float32. Raises DataError: one is not finite."""
+        n = len(self) if positions is None else len(positions)
+        out, done = np.empty((len(queries), n), np.float32), 0
+        for part, scores in self.scored(queries, positions):
+            out[:, done : done + len(part)] = scores
+            done += len(part)
         return out
 
-    def scores_at(self, query: Embedding, positions: Array) -> Array:
-        """One query against chosen items: (len(positions),) float32. Raises DataError when a score is not finite."""
-        scores: Array = self._scored(query, self.embedding(positions))[0]
-        return scores
+    def biases(self, positions: Array) -> Array:
+        """(2, len(positions)) float32, in the order of `ASKING`."""
+        first = len(self.base)
+        if not len(self.tail):
+            return np.asarray(self.base.biases[:, positions])
+        late = positions >= first
+        out = np.empty((2, len(positions)), np.float32)
+        out[:, ~late] = self.base.biases[:, positions[~late]]
+        out[:, late] = self.tail.biases[:, positions[late] - first]
+        return out
 
-    def _scored(self, queries: Embedding, block: Embedding) -> Array:
-        with torch.inference_mode():
-            scores: Array = self.similarity(queries, block).float().cpu().numpy()
-        if not np.isfinite(scores).all():
-            raise DataError(
-                "the run's similarity gave a score that is not finite; train it again, or index another run"
-            )
-        return scores
+    @cached_property
+    def biased(self) -> bool:
+        """Whether any item that is there has a bias."""
+        if not (np.any(self.base.biases) or np.any(self.tail.biases)):
+            return False
+        return self.alive is None or bool(np.any(self.biases(np.flatnonzero(self.alive))))
 
-    def proxies(self) -> Array | None:
-        """One vector an item (n, p) float32 for an engine, or None where the similarity has none."""
-        parts = []
-        step = max(1, 8 * _BLOCK_NUMBERS // max(1, self.vectors.data.shape[1]))
-        for start in range(0, len(self), step):
-            part = proxy(self.similarity, self.embedding(slice(start, start + step)), "gallery")
-            if part is None:
-                return None
-            parts.append(part)
-        return np.concatenate(parts) if parts else None
+    def bias(self, positions: Array, asking: Modality) -> Array:
+        """(len(positions),) float32: subtracted from scores when a query of this modality asks."""
+        if not self.biased:
+            return np.zeros(len(positions), np.float32)
+        return np.asarray(self.biases(positions)[ASKING.index(asking)])
+
+    def proxies(self, positions: Array | None = None) -> Iterator[tuple[Array, Array]]:
+        """Positions (b,) and vectors (b, p + 2) float32 for an engine; nothing where the similarity has no proxy.
+
+        The last two numbers are minus the biases: one more inner product takes them off.
+        """
+        for part, block in self.blocks(positions):
+            given = proxy(self.similarity, block, "gallery")
+            if given is None:
+                return
+            yield part, np.hstack([given, -self.biases(part).T])
+
+
+def places(rows: Array, wanted: Array) -> Array:
+    """Positions in `rows`, ascending, of those of `wanted` that are in it."""
+    if not len(rows) or not len(wanted):
+        return np.empty(0, np.int64)
+    found = np.minimum(np.searchsorted(rows, wanted), len(rows) - 1)
+    return np.asarray(found[rows[found] == wanted], np.int64)
+
+
+def finite_scores(similarity: Similarity, queries: Embedding, block: Embedding) -> Array:
+    """Raw scores (q, n) float32. Raises DataError when one is not finite."""
+    with torch.inference_mode():
+        scores: Array = similarity(queries, block).float().cpu().numpy()
+    if not np.isfinite(scores).all():
+        raise DataError("the run's similarity gave a score that is not finite; train it again, or index another run")
+    return scores
 
 
 def proxy(similarity: Similarity, embedding: Embedding, role: Role) -> Array | None:
@@ -106,9 +179,9 @@ def best(scores: Array, count: int) -> Array:
     if count <= 0:
         return np.empty(0, np.int64)
     last = np.partition(scores, len(scores) - count)[len(scores) - count]
-    places = np.flatnonzero(scores >= last)
-    order = np.argsort(-scores[places], kind="stable")
-    return np.asarray(places[order[:count]], np.int64)
+    found = np.flatnonzero(scores >= last)
+    order = np.argsort(-scores[found], kind="stable")
+    return np.asarray(found[order[:count]], np.int64)
 
 
 @contextmanager

@@ -1,28 +1,38 @@
-"""What can be asked of a store inside one transaction, and what can be changed in it."""
+"""Items as they go into a store and come out of it, and what can be asked of one whole generation."""
 
 from __future__ import annotations
 
 import json
 import random
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from ..errors import DataError, UnknownName
+import numpy as np
 
-__all__ = ["Added", "Modality", "Record", "Snapshot", "Stored", "Transaction"]
+from ..errors import UnknownName
+from . import facts, words
+from .filters import Value, Where
+
+__all__ = ["Added", "Changes", "Modality", "Record", "Snapshot", "Stored"]
+
+Array = np.ndarray[Any, Any]
 
 Modality = Literal["image", "caption"]
-
-_MANY = 500
-"""Parameters in one statement: below the limit of any SQLite in use."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One item on its way into the store; `vector` is its packed embedding in the index's precision."""
+    """One item on its way into the store.
+
+    Attributes:
+        vector: its packed embedding in the index's precision.
+        owner: of a caption, the id of its image.
+        bias_caption, bias_image: what is taken off its score when a caption or an image asks.
+    """
 
     id: str
     vector: bytes
@@ -31,6 +41,8 @@ class Record:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     labels: Sequence[str] = ()
     picture: str | None = None
+    bias_caption: float = 0.0
+    bias_image: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -59,11 +71,28 @@ class Added:
         return Added(self.added + other.added, self.replaced + other.replaced)
 
 
+@dataclass(frozen=True)
+class Changes:
+    """What happened since a generation: items with a row after `last_row` are new, and those at `gone` left.
+
+    Rows are never used twice, so what was made then is brought up to date by these two.
+
+    Attributes:
+        last_row: the last row that had been given out then.
+        gone: (n,) int64 ascending, rows up to `last_row` that were deleted since.
+    """
+
+    last_row: int
+    gone: Array
+
+
 class Snapshot:
-    """Reads one whole generation."""
+    """Reads one whole generation. The order of items is the order of their rows."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+
+    # ---- the store
 
     def has_settings(self) -> bool:
         query = "SELECT count(*) FROM sqlite_master WHERE name = 'settings'"
@@ -79,9 +108,36 @@ class Snapshot:
             raise KeyError(name)
         return json.loads(found[0])
 
+    def settings(self) -> dict[str, Any]:
+        """All settings."""
+        return {name: json.loads(value) for name, value in self._connection.execute("SELECT name, value FROM settings")}
+
     @property
     def generation(self) -> str:
         return str(self.setting("generation"))
+
+    @property
+    def last_row(self) -> int:
+        """The last row that was ever given out, 0 before the first."""
+        found = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'items'").fetchone()
+        return 0 if found is None else int(found[0])
+
+    def changes_since(self, generation: str) -> Changes | None:
+        """What to do to something made from `generation`, or None where that is not in this store's history.
+
+        It is not when it was made by another index, in a future that was lost with a write-ahead log, or before what
+        was forgotten.
+        """
+        counter, _, token = generation.partition("-")
+        query = "SELECT counter, last_row FROM generations WHERE token = ?"
+        found = self._connection.execute(query, (token,)).fetchone()
+        if found is None or str(found[0]) != counter:
+            return None
+        # The sign keeps SQLite from walking over all rows that ever left.
+        query = "SELECT row FROM gone WHERE counter > ? AND +row <= ? ORDER BY row"
+        return Changes(found[1], facts.row_array(self._connection.execute(query, found)))
+
+    # ---- items
 
     def count(self, modality: Modality | None = None) -> int:
         where, values = ("WHERE modality = ?", (modality,)) if modality else ("", ())
@@ -92,38 +148,52 @@ class Snapshot:
         query = "SELECT max(length(vector)) FROM items WHERE modality = ?"
         return int(self._connection.execute(query, (modality,)).fetchone()[0] or 0)
 
-    def vectors(self, modality: Modality) -> Iterator[tuple[int, bytes]]:
-        """Row and packed vector, in the order of rows."""
-        query = "SELECT row, vector FROM items WHERE modality = ? ORDER BY row"
-        yield from self._connection.execute(query, (modality,))
+    def vectors(self, modality: Modality, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Row and packed vector of the items after a row, in the order of rows."""
+        query = "SELECT row, vector FROM items WHERE modality = ? AND row > ? ORDER BY row"
+        yield from self._connection.execute(query, (modality, after))
+
+    def biases(self, modality: Modality, asking: Modality, after: int = 0) -> tuple[Array, Array]:
+        """Rows (n,) int64 ascending of the items after a row, and their biases (n,) float32 when `asking` asks."""
+        column = {"image": "bias_image", "caption": "bias_caption"}[asking]
+        query = f"SELECT row, {column} FROM items WHERE modality = ? AND row > ? ORDER BY row"
+        found = np.fromiter(
+            self._connection.execute(query, (modality, after)), np.dtype([("row", np.int64), ("bias", np.float32)])
+        )
+        return np.ascontiguousarray(found["row"]), np.ascontiguousarray(found["bias"])
 
     def vector(self, row: int) -> bytes:
         return bytes(self._connection.execute("SELECT vector FROM items WHERE row = ?", (row,)).fetchone()[0])
 
+    def damaged_rows(self) -> list[tuple[int, str, Modality, int]]:
+        """Row, id, modality and checksum of the items whose vector is not what was written."""
+        query = "SELECT row, id, modality, crc, vector FROM items ORDER BY row"
+        return [(*found[:4],) for found in self._connection.execute(query) if zlib.crc32(found[4]) != found[3]]
+
     def items(self, rows: Sequence[int]) -> list[Stored]:
         """The items at these rows, in this order. A caption carries the metadata of its image."""
-        found: dict[int, Stored] = {}
-        for part in _parts(rows):
-            for stored in self._select(f"items.row IN ({_marks(part)})", part):
-                found[stored.row] = stored
+        where = "items.row IN (SELECT value FROM json_each(?))"
+        found = {stored.row: stored for stored in self._select(where, facts.json_rows(rows))}
         return [found[row] for row in rows]
 
     def item(self, id: str) -> Stored:
         """The item called `id`. Raises UnknownName with near ids."""
-        for stored in self._select("items.id = ?", (id,)):
-            return stored
+        # What is not Unicode cannot be bound, and cannot be in the store either.
+        if _encodable(id):
+            for stored in self._select("items.id = ?", id):
+                return stored
         known = [found[0] for found in self._connection.execute("SELECT id FROM items ORDER BY row LIMIT 10000")]
         near = get_close_matches(id, known, n=3, cutoff=0.5)
         raise UnknownName("id in this index", id, near or known[:3])
 
-    def _select(self, where: str, values: Sequence[Any]) -> Iterator[Stored]:
+    def _select(self, where: str, value: str) -> Iterator[Stored]:
         query = f"""
             SELECT items.row, items.id, items.modality, items.owner, items.caption,
                    coalesce(image.metadata, items.metadata), coalesce(image.labels, items.labels),
                    coalesce(image.picture, items.picture), coalesce(image.source, items.source)
             FROM items LEFT JOIN items AS image ON image.id = items.owner WHERE {where}"""
         for row, id, modality, owner, caption, metadata, labels, picture, source in self._connection.execute(
-            query, tuple(values)
+            query, (value,)
         ):
             yield Stored(row, id, modality, owner, caption, json.loads(metadata), json.loads(labels), picture, source)
 
@@ -144,119 +214,34 @@ class Snapshot:
         query = "SELECT pictures FROM sources WHERE source = ?"
         return dict(json.loads(self._connection.execute(query, (number,)).fetchone()[0]))
 
+    # ---- filters, facets, words
 
-class Transaction(Snapshot):
-    """One change: everything in it happens or nothing does."""
+    def passing(self, modality: Modality, where: Where) -> Array:
+        """Rows (n,) int64 ascending of the items that pass; a caption passes by the metadata of its image."""
+        return facts.passing(self._connection, modality, where)
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        super().__init__(connection)
-        self.changed = False
+    def fields(self, modality: Modality | None = None) -> list[str]:
+        """Names of the fields that can be asked about: those that some item has."""
+        return facts.fields(self._connection, modality)
 
-    def set(self, name: str, value: Any) -> None:
-        self._connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, _json(value, name)))
+    def values(self, field: str, rows: Iterable[int]) -> list[list[Value]]:
+        """A field's values of each item at `rows`, as `facts.values`."""
+        return facts.values(self._connection, field, rows)
 
-    def put(self, modality: Modality, records: Sequence[Record], pictures: Mapping[str, Any] | None = None) -> Added:
-        """Insert the records; a known id is replaced, and a replaced image loses its captions.
+    def facet(
+        self, modality: Modality, field: str, rows: Array | None = None, limit: int = 20
+    ) -> list[tuple[Value, int]]:
+        """Values of a field and how many items have each, as `facts.facet`."""
+        return facts.facet(self._connection, modality, field, rows, limit)
 
-        Raises:
-            DataError: an id twice, an id that is already another modality's or another image's, an owner that is not
-                an image of the index, metadata that is not JSON.
-        """
-        if not records:
-            return Added()
-        known = self._known([record.id for record in records])
-        self._refuse(modality, records, known)
-        self._remove([(row, modality, record.id) for record in records for row, *_ in known.get(record.id, [])])
-        source = None if pictures is None else self._source(pictures)
-        self._connection.executemany(
-            "INSERT INTO items (id, modality, owner, caption, metadata, labels, picture, source, vector)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                (
-                    r.id,
-                    modality,
-                    r.owner,
-                    r.caption,
-                    _json(r.metadata, f"metadata of {r.id!r}"),
-                    _json(list(r.labels), f"labels of {r.id!r}"),
-                    r.picture,
-                    None if r.picture is None else source,
-                    r.vector,
-                )
-                for r in records
-            ),
-        )
-        self.changed = True
-        return Added(len(records) - len(known), len(known))
-
-    def delete(self, ids: Sequence[str]) -> int:
-        """Delete items and the captions of the images among them; how many items went. Raises UnknownName."""
-        known = self._known(ids)
-        for id in ids:
-            if id not in known:
-                self.item(id)
-        before = self._connection.total_changes
-        gone = [(row, modality, id) for id, found in known.items() for row, modality, _ in found]
-        count = self.count()
-        self._remove(gone)
-        self.changed |= self._connection.total_changes > before
-        return count - self.count()
-
-    def _known(self, ids: Iterable[str]) -> dict[str, list[tuple[int, Modality, str | None]]]:
-        found: dict[str, list[tuple[int, Modality, str | None]]] = {}
-        for part in _parts(list(ids)):
-            query = f"SELECT id, row, modality, owner FROM items WHERE id IN ({_marks(part)})"
-            for id, *rest in self._connection.execute(query, part):
-                found[id] = [(rest[0], rest[1], rest[2])]
-        return found
-
-    def _refuse(
-        self,
-        modality: Modality,
-        records: Sequence[Record],
-        known: Mapping[str, list[tuple[int, Modality, str | None]]],
-    ) -> None:
-        seen: set[str] = set()
-        for record in records:
-            if record.id in seen:
-                raise DataError(f"id {record.id!r} is given twice, expected every id once")
-            seen.add(record.id)
-            for _, other, owner in known.get(record.id, []):
-                if (other, owner) != (modality, record.owner):
-                    whose = f" of {owner!r}" if owner is not None else ""
-                    raise DataError(
-                        f"id {record.id!r} of a new {modality} is already that of the {other}{whose}; rename one"
-                    )
-        owners = {record.owner for record in records if record.owner is not None}
-        images = {id for id, found in self._known(sorted(owners)).items() if found[0][1] == "image"}
-        if owners - images:
-            raise DataError(
-                f"owner {min(owners - images)!r} of a caption is not an image of this index; add the image first"
-            )
-
-    def _remove(self, items: Sequence[tuple[int, Modality, str]]) -> None:
-        images = [(id,) for _, modality, id in items if modality == "image"]
-        self._connection.executemany("DELETE FROM items WHERE owner = ?", images)
-        self._connection.executemany("DELETE FROM items WHERE row = ?", [(row,) for row, _, _ in items])
-
-    def _source(self, pictures: Mapping[str, Any]) -> int:
-        text = json.dumps(dict(pictures), sort_keys=True)
-        self._connection.execute("INSERT OR IGNORE INTO sources (pictures) VALUES (?)", (text,))
-        query = "SELECT source FROM sources WHERE pictures = ?"
-        return int(self._connection.execute(query, (text,)).fetchone()[0])
+    def words(self, modality: Modality, text: str, count: int, rows: Array | None = None) -> list[int]:
+        """Rows of the items whose words fit best, as `words.best_rows`."""
+        return words.best_rows(self._connection, modality, text, count, rows)
 
 
-def _json(value: Any, what: str) -> str:
+def _encodable(text: str) -> bool:
     try:
-        return json.dumps(dict(value) if isinstance(value, Mapping) else value, allow_nan=False, ensure_ascii=False)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{what}: {error}; expected what JSON can hold") from None
-
-
-def _parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(values), _MANY):
-        yield values[start : start + _MANY]
-
-
-def _marks(values: Sequence[Any]) -> str:
-    return ", ".join("?" * len(values))
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,134 +1,160 @@
-"""One search: what is asked, which items are scored, and in which order they come."""
+"""One search: which items are scored, by what, and in which order they come."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
-from ..embeddings import Embedding
-from ..errors import DataError, UnknownName
-from .candidates import Candidates
-from .gallery import Gallery, best
-from .results import Hit
-from .rows import Modality, Snapshot
+from .asking import Asked
+from .candidates import asking_proxies
+from .gallery import best
+from .reading import Near, Pool
 
 if TYPE_CHECKING:
-    from ..methods import Model
+    from ..embeddings import Embedding
 
-__all__ = ["Asked", "Ranked", "check_page", "encode", "hits_of", "modality_of", "name_of", "rank"]
+__all__ = ["Ranked", "fuse", "rank", "rank_many", "rank_near"]
 
 Array = np.ndarray[Any, Any]
 
-_AMONG: dict[str | None, Modality] = {None: "image", "images": "image", "captions": "caption"}
+_UNLIKE = 0.5
+"""What the similarity to an unwanted example counts against that to the query."""
 
+_UNLIKE_TIMES = 4
+"""How many more candidates are looked at with an unwanted example, whose agreement nobody has measured."""
 
-@dataclass(frozen=True)
-class Asked:
-    """A query on its way: its embedding (one item), its modality, and its row when it is an item of the index."""
+_RANKS = 60
+"""k of reciprocal rank fusion (Cormack, Clarke and Buettcher 2009): the rank at which an answer's weight has halved."""
 
-    embedding: Embedding
-    modality: Modality
-    row: int | None = None
+_TOGETHER = 16
+"""Queries of one exact pass over the items."""
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """Positions in the gallery, best first, with their scores; `agreement` is None when every item was scored."""
+    """Scored items, in the order of the store.
 
-    positions: Array
-    scores: Array
+    Attributes:
+        handles: (n,) of the pool.
+        raw: (n,) the run's similarity.
+        score: (n,) what orders.
+        exact: whether they are all that pass.
+        agreement: of candidates, with exact search, where it was measured.
+    """
+
+    handles: Array
+    raw: Array
+    score: Array
+    exact: bool
     agreement: float | None
 
-    @classmethod
-    def none(cls) -> Ranked:
-        """Nothing to rank, which is exact."""
-        return cls(np.empty(0, np.int64), np.empty(0, np.float32), None)
+    def first(self, count: int) -> Ranked:
+        """The best, best first; equal scores keep the order of the store."""
+        return self.at(best(self.score, count))
+
+    def at(self, places: Array) -> Ranked:
+        """The chosen ones, in that order."""
+        return replace(self, handles=self.handles[places], raw=self.raw[places], score=self.score[places])
+
+    def __len__(self) -> int:
+        return len(self.handles)
 
 
-def check_page(k: int, offset: int) -> None:
-    """Raises DataError unless k is at least 1 and offset at least 0."""
-    for name, value, least in (("k", k, 1), ("offset", offset, 0)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-            raise DataError(f"search: {name} is {value!r}, expected a whole number of at least {least}")
+def rank(pool: Pool, asked: Asked, need: int, *, exact: bool, bank: bool) -> Ranked:
+    """Every item that passes, or candidates for the first `need`, scored by the run's own similarity."""
+    near = None if exact else rank_near(pool, asked, need, bank=bank)
+    if near is not None:
+        return near
+    handles, raw = pool.scan(asked.embedding)
+    return _scored(pool, asked, handles, raw[0], bank, None, _own(pool, asked), exact=True)
 
 
-def modality_of(among: str | None) -> Modality:
-    """What is searched. Raises UnknownName."""
-    if among not in _AMONG:
-        raise UnknownName("modality to search among", str(among), ("images", "captions"))
-    return _AMONG[among]
-
-
-def name_of(query: Any, like: str | None) -> str:
-    """How results call the query. Raises DataError unless exactly one is given, and words are not empty."""
-    if (query is None) == (like is None):
-        given = "neither" if like is None else "both"
-        raise DataError(f"search: {given} of query and like given, expected one: words, a picture, or like=ID")
-    if like is not None:
-        return like
-    if isinstance(query, Image.Image):
-        return str(getattr(query, "filename", "") or "picture")
-    if not isinstance(query, str | Path):
-        raise DataError(f"search: query is {type(query).__name__}, expected words, a path or a PIL image")
-    if isinstance(query, str) and not query.strip():
-        raise DataError("search: the query is empty, expected at least one word")
-    return str(query)
-
-
-def encode(model: Model, query: str | Path | Image.Image) -> Asked:
-    """Words or a picture as the run sees them. Raises DataError where the run cannot look at pictures."""
-    if isinstance(query, str):
-        return Asked(model.encode_texts([query]), "caption")
-    if model.image_input == "features":
-        raise DataError(
-            "this run reads precomputed features and has no backbone to look at a picture; use like=ID (--like ID)"
-        )
-    return Asked(model.encode_images([query]), "image")
-
-
-def rank(gallery: Gallery, candidates: Candidates | None, asked: Asked, need: int) -> Ranked:
-    """The first `need` items, the asking item itself left out. Equal scores keep the order of the store."""
-    own = _position(gallery, asked.row)
-    found = None
-    if candidates is not None:
-        found = candidates.find(gallery, asked.embedding, asked.modality, need + (own is not None))
-    if found is None:
-        positions, agreement = np.arange(len(gallery)), None
-        scores = gallery.scores(asked.embedding)[0]
-    else:
-        positions, agreement = found
-        scores = gallery.scores_at(asked.embedding, positions)
-    if own is not None:
-        kept = positions != own
-        positions, scores = positions[kept], scores[kept]
-    first = best(scores, need)
-    return Ranked(positions[first], scores[first], agreement)
-
-
-def _position(gallery: Gallery, row: int | None) -> int | None:
-    if row is None:
+def rank_near(pool: Pool, asked: Asked, need: int, *, bank: bool) -> Ranked | None:
+    """Candidates for the first `need`, scored; None where every item has to be."""
+    own = _own(pool, asked)
+    near = _near(pool, asked, need + (own is not None and len(own) > 0), bank)
+    if near is None:
         return None
-    place = int(np.searchsorted(gallery.vectors.rows, row))
-    return place if place < len(gallery) and gallery.vectors.rows[place] == row else None
+    return _scored(pool, asked, near.handles, pool.scores(asked.embedding, near.handles), bank, near.agreement, own)
 
 
-def hits_of(snapshot: Snapshot, rows: Array, scores: Array, offset: int) -> list[Hit]:
-    """The items at these rows of the store, ranked from `offset` + 1."""
-    items = snapshot.items([int(row) for row in rows])
-    return [
-        Hit(
-            rank=offset + place + 1,
-            id=item.id,
-            modality=item.modality,
-            score=float(score),
-            raw_score=float(score),
-            metadata=item.metadata,
-            caption=item.caption or next(iter(snapshot.captions(item.id, 1)), None),
-            owner=item.owner,
-        )
-        for place, (item, score) in enumerate(zip(items, scores, strict=True))
-    ]
+def rank_many(pool: Pool, queries: list[Asked], need: int, *, exact: bool, bank: bool) -> list[Ranked | None]:
+    """What is scored exactly, read once for several queries; None for those that are better ranked one by one."""
+    out: list[Ranked | None] = []
+    for start in range(0, len(queries), _TOGETHER):
+        part = queries[start : start + _TOGETHER]
+        together = len({asked.modality for asked in part}) == 1 and len(part) > 1
+        if not together or (not exact and _near(pool, part[0], need, bank) is not None):
+            out += [None] * len(part)
+            continue
+        handles, raw = pool.scan(type(part[0].embedding).concat([asked.embedding for asked in part]))
+        for asked, scores in zip(part, raw, strict=True):
+            out.append(_scored(pool, asked, handles, scores, bank, None, _own(pool, asked), exact=True))
+    return out
+
+
+def _own(pool: Pool, asked: Asked) -> Array | None:
+    return pool.handle(asked.item) if asked.item is not None else None
+
+
+def _near(pool: Pool, asked: Asked, need: int, bank: bool) -> Near | None:
+    proxies = asking_proxies(pool.similarity, asked.embedding, asked.modality, bank)
+    # Agreement was measured with biases where there are any; without them lists that they shaped are no good guide.
+    if proxies is None or bank != pool.biased:
+        return None
+    if asked.unlike is None:
+        return pool.near(proxies[0], asked.modality, need)
+    away = asking_proxies(pool.similarity, asked.unlike, asked.modality, False)
+    assert away is not None, "one similarity gives proxies to all or none"
+    near = pool.near(proxies[0] - np.float32(_UNLIKE) * away[0], asked.modality, _UNLIKE_TIMES * need)
+    return None if near is None else replace(near, agreement=None)
+
+
+def _scored(
+    pool: Pool,
+    asked: Asked,
+    handles: Array,
+    raw: Array,
+    bank: bool,
+    agreement: float | None,
+    own: Array | None,
+    *,
+    exact: bool = False,
+) -> Ranked:
+    if own is not None and len(own):
+        kept = handles != own[0]
+        handles, raw = handles[kept], raw[kept]
+    score = raw - pool.bias(handles, asked.modality) if bank else raw
+    if asked.unlike is not None:
+        score = score - np.float32(_UNLIKE) * _against(pool, asked.unlike, handles, exact)
+    return Ranked(handles, raw, score, exact, agreement)
+
+
+def _against(pool: Pool, unlike: Embedding, handles: Array, exact: bool) -> Array:
+    if not exact:
+        return pool.scores(unlike, handles)
+    everything, raw = pool.scan(unlike)
+    return np.asarray(raw[0] if len(everything) == len(handles) else raw[0][np.isin(everything, handles)])
+
+
+def fuse(pool: Pool, asked: Asked, ranked: Ranked, depth: int) -> Ranked:
+    """Reciprocal rank fusion of the first `depth` by similarity and the first `depth` by words (BM25).
+
+    Returns:
+        The items of both lists; `score` is the sum of 1 / (60 + rank) over the lists an item is in.
+    """
+    first = ranked.first(depth)
+    found = pool.words(asked.text or "", depth)
+    if asked.item is not None:
+        found = found[~np.isin(found, pool.handle(asked.item))]
+    fresh = found[~np.isin(found, first.handles)]
+    handles = np.concatenate([first.handles, fresh])
+    raw = np.concatenate([first.raw, pool.scores(asked.embedding, fresh) if len(fresh) else np.empty(0, np.float32)])
+    score = np.zeros(len(handles), np.float32)
+    score[: len(first)] = 1 / (_RANKS + 1 + np.arange(len(first)))
+    places = {handle: place for place, handle in enumerate(handles.tolist())}
+    for place, handle in enumerate(found.tolist()):
+        score[places[handle]] += 1 / (_RANKS + 1 + place)
+    return replace(ranked, handles=handles, raw=raw, score=score)

@@ -10,18 +10,24 @@ import secrets
 import sqlite3
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, IndexMismatch
-from .rows import Snapshot, Transaction
+from .changes import Transaction
+from .connecting import Frozen, close_all, connect, read_connection, told_of
+from .facts import SCHEMA as FACTS_SCHEMA
+from .rows import Snapshot
+from .words import TOKENS
 
 __all__ = ["FORMAT", "Store"]
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever an older program could misread what a newer one wrote."""
+
+_READ, _WRITE = "BEGIN", "BEGIN IMMEDIATE"
 
 _REQUIRED = {
     "format": int,
@@ -33,33 +39,39 @@ _REQUIRED = {
     "agreement": float,
     "spaces": dict,
     "generation": str,
+    "identity": str,
+    "calibration": dict,
 }
 
-_SCHEMA = """
+_SCHEMA = f"""
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE sources (source INTEGER PRIMARY KEY, pictures TEXT NOT NULL UNIQUE);
+CREATE TABLE generations (counter INTEGER PRIMARY KEY, token TEXT NOT NULL, last_row INTEGER NOT NULL);
+CREATE TABLE gone (row INTEGER PRIMARY KEY, modality TEXT NOT NULL, counter INTEGER NOT NULL);
+CREATE INDEX gone_counter ON gone (counter);
 CREATE TABLE items (
     row INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
     modality TEXT NOT NULL CHECK (modality IN ('image', 'caption')),
     owner TEXT,
     caption TEXT,
+    text TEXT,
     metadata TEXT NOT NULL,
     labels TEXT NOT NULL,
     picture TEXT,
     source INTEGER REFERENCES sources (source),
+    crc INTEGER NOT NULL,
+    bias_caption REAL NOT NULL DEFAULT 0,
+    bias_image REAL NOT NULL DEFAULT 0,
     vector BLOB NOT NULL
 );
-CREATE INDEX items_modality ON items (modality);
+CREATE INDEX items_modality ON items (modality, row, bias_caption, bias_image);
 CREATE INDEX items_owner ON items (owner) WHERE owner IS NOT NULL;
-CREATE VIEW captions AS SELECT row, caption FROM items WHERE caption IS NOT NULL;
-CREATE VIRTUAL TABLE words USING fts5 (caption, content = 'captions', content_rowid = 'row');
-CREATE TRIGGER words_of_new AFTER INSERT ON items WHEN new.caption IS NOT NULL BEGIN
-    INSERT INTO words (rowid, caption) VALUES (new.row, new.caption);
-END;
-CREATE TRIGGER words_of_gone AFTER DELETE ON items WHEN old.caption IS NOT NULL BEGIN
-    INSERT INTO words (words, rowid, caption) VALUES ('delete', old.row, old.caption);
-END;
+CREATE TABLE captions (row INTEGER PRIMARY KEY, image INTEGER);
+CREATE INDEX captions_image ON captions (image);
+CREATE VIEW texts AS SELECT row, text FROM items WHERE text IS NOT NULL;
+CREATE VIRTUAL TABLE words USING fts5 (text, content = 'texts', content_rowid = 'row', {TOKENS});
+{FACTS_SCHEMA.strip()}
 """
 
 
@@ -77,7 +89,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._idle: deque[sqlite3.Connection] = deque()
-        self._closer = weakref.finalize(self, _close_all, self._idle)
+        self._closer = weakref.finalize(self, close_all, self._idle)
         if not path.is_file():
             raise DataError(f"{path.parent}: no index here ({path.name} is missing); make one with `manymatch index`")
         with self.reading() as snapshot:
@@ -85,10 +97,15 @@ class Store:
 
     @classmethod
     def create(cls, path: Path, settings: Mapping[str, Any]) -> Store:
-        """A new, empty store. `settings` lacks only what the store itself keeps: format, spaces, generation."""
-        connection = _connect(path, cls.wait_seconds)
+        """A new, empty store.
+
+        Args:
+            settings: all that a store must have, except what it names or begins by itself: format, spaces,
+                generation, identity, calibration.
+        """
+        connection = connect(path, cls.wait_seconds, create=True)
         try:
-            with _told(path):
+            with told_of(path):
                 # Vectors are kilobytes: on small pages each would leave half a page empty.
                 connection.execute("PRAGMA page_size = 16384")
                 connection.execute("PRAGMA journal_mode = WAL")
@@ -96,9 +113,10 @@ class Store:
                 for statement in _statements(_SCHEMA):
                     connection.execute(statement)
                 transaction = Transaction(connection)
-                for name, value in {**settings, "format": FORMAT, "spaces": {}}.items():
+                begun = {"format": FORMAT, "spaces": {}, "identity": secrets.token_hex(16), "calibration": {}}
+                for name, value in {**begun, **settings}.items():
                     transaction.set(name, value)
-                transaction.set("generation", f"0-{secrets.token_hex(8)}")
+                transaction.next_generation(0)
                 connection.execute("COMMIT")
         finally:
             connection.close()
@@ -107,9 +125,9 @@ class Store:
     @staticmethod
     def is_blank(path: Path) -> bool:
         """True for a store whose making was interrupted before anything was in it. Raises DataError."""
-        connection = _connect(path, Store.wait_seconds)
+        connection = connect(path, Store.wait_seconds)
         try:
-            with _told(path):
+            with told_of(path):
                 return Snapshot(connection).is_blank()
         finally:
             connection.close()
@@ -117,52 +135,82 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[Snapshot]:
         """One whole generation, whatever is written meanwhile."""
-        with self._connection("BEGIN") as connection:
+        with self._connection(_READ) as connection:
             yield Snapshot(connection)
 
     @contextmanager
     def writing(self) -> Iterator[Transaction]:
         """One change: committed and flushed to the disk when the block ends, undone when it raises."""
-        with self._connection("BEGIN IMMEDIATE") as connection:
+        with self._connection(_WRITE) as connection:
             transaction = Transaction(connection)
             yield transaction
             if transaction.changed:
-                counter = int(str(transaction.setting("generation")).split("-")[0]) + 1
-                # The counter alone could come again after a lost write-ahead log; the random part cannot.
-                transaction.set("generation", f"{counter}-{secrets.token_hex(8)}")
+                transaction.next_generation()
+
+    def compact(self, since: str | None = None, told: Callable[[str], object] = lambda what: None) -> bool:
+        """Give the room of what was deleted back to the disk. Needs about as much room again while it works.
+
+        What was made from a former generation is then to be made anew; searches go on meanwhile.
+
+        Args:
+            since: a generation from which on the history is kept, the current one unless told.
+            told: called with the name of each step.
+
+        Returns:
+            False where others read the log and so keep its room.
+        """
+        told("history and words")
+        with self.writing() as change:
+            change.forget(since)
+            change.merge_words()
+        with told_of(self.path):
+            connection = connect(self.path, self.wait_seconds)
+            try:
+                told("free room")
+                connection.execute("VACUUM")
+                connection.execute("PRAGMA busy_timeout = 1000")
+                (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                connection.close()
+        return not busy
+
+    def reindex(self) -> None:
+        """Make the indexes of all tables again."""
+        with self._connection(_WRITE) as connection:
+            connection.execute("REINDEX")
 
     @contextmanager
     def _connection(self, begin: str) -> Iterator[sqlite3.Connection]:
-        with _told(self.path):
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                connection = _connect(self.path, self.wait_seconds)
+        with told_of(self.path):
+            connection = self._pooled(begin)
             try:
                 connection.execute(begin)
                 yield connection
                 connection.execute("COMMIT")
-            except BaseException:
+                if isinstance(connection, Frozen):
+                    connection.expect_same()
+            except BaseException as error:
                 connection.close()
+                if isinstance(connection, Frozen) and isinstance(error, Exception):
+                    # What was read from a file that changed says nothing about the file.
+                    connection.expect_same()
                 raise
             self._idle.append(connection)
 
+    def _pooled(self, begin: str) -> sqlite3.Connection:
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                make = read_connection if begin == _READ else connect
+                return make(self.path, self.wait_seconds)
+            if not isinstance(connection, Frozen) or (begin == _READ and not connection.stale):
+                return connection
+            connection.close()
+
     def close(self) -> None:
         """Close idle connections; the next use opens new ones."""
-        _close_all(self._idle)
-
-
-def _connect(path: Path, wait: float) -> sqlite3.Connection:
-    with _told(path):
-        # The pool hands a connection to one thread at a time.
-        connection = sqlite3.connect(path, timeout=wait, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA synchronous = FULL")
-        return connection
-
-
-def _close_all(idle: deque[sqlite3.Connection]) -> None:
-    while idle:
-        idle.pop().close()
+        close_all(self._idle)
 
 
 def _statements(script: str) -> Iterator[str]:
@@ -173,23 +221,6 @@ def _statements(script: str) -> Iterator[str]:
         if sqlite3.complete_statement(text):
             yield text
             text = ""
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Turns what SQLite says about a busy, full or damaged file into an error of ours."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if "locked" in str(error) or "busy" in str(error):
-            raise DataError(f"{path}: another process is writing to this index; wait for it and try again") from error
-        if any(word in str(error) for word in ("full", "unable to open", "readonly", "disk I/O")):
-            raise DataError(f"{path}: {error}; make room or give this user the right to write there") from error
-        raise
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, (sqlite3.IntegrityError, sqlite3.ProgrammingError)):
-            raise
-        raise DataError(f"{path}: {error}; the index is damaged, build it again from its data") from error
 
 
 def _check(path: Path, snapshot: Snapshot) -> None:

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ..calibration import Calibration
 from ..data.features import Features, Pixels
 from ..data.pairs import Images, Pairs
 from ..data.pictures import FolderPictures
@@ -53,6 +54,8 @@ class Model(nn.Module):
         similarity: scores (q, g), the one that trains, evaluates, indexes and searches.
         objective_terms, relation: training only; not needed, nor stored with what is needed, to search.
         notes: what training recorded, written into the run.
+        calibration: which score means what probability, fitted on held-out pairs; None where it was not fitted. No
+            part of what the model is: its fingerprint does not depend on it.
         begun: what its towers said of the files they began from, for a model made by `fresh`.
         from_random: whether each tower ("images.", "texts.") began from random weights, for a model made by `fresh`.
     """
@@ -66,6 +69,7 @@ class Model(nn.Module):
         self.objective_terms: Objective = Objective({}) if method.fitted else method.objective_terms()
         self.relation: Relation | None = None if method.fitted else method.relation()
         self.notes: dict[str, Any] = {}
+        self.calibration: Calibration | None = None
         self.from_random: dict[str, bool] = {}
         self.begun: list[str] = []
         self._stored: dict[str, Any] | None = None

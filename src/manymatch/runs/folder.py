@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from .. import __version__
+from ..calibration import Calibration
 from ..data.writing import whole_file, write_json
 from ..errors import CheckpointError, DataError
 from ..methods import Model
@@ -51,7 +52,7 @@ def save_search(model: Model, folder: str | Path, extra: Mapping[str, Any] | Non
     """Write what searching needs: `model.safetensors`, then `run.json`.
 
     Args:
-        model: its towers and similarity are written, its objective is not.
+        model: its towers, its similarity and its calibration are written, its objective is not.
         folder: made if missing; an earlier run's two files are replaced.
         extra: further entries of `run.json` (data, config, what training noted).
     """
@@ -65,6 +66,7 @@ def save_search(model: Model, folder: str | Path, extra: Mapping[str, Any] | Non
             **model.describe(),
             "versions": {"manymatch": __version__, "torch": torch.__version__, "python": platform.python_version()},
             "notes": model.notes,
+            **({} if model.calibration is None else {"calibration": model.calibration.to_json()}),
             **(extra or {}),
         },
     )
@@ -113,7 +115,7 @@ def load(folder: str | Path, *, device: str = "cpu") -> Model:
         device: where it computes; "auto" takes a GPU when there is one. Embeddings come back to the CPU.
 
     Raises:
-        CheckpointError: no run there, another format, or weights that do not fit.
+        CheckpointError: no run there, another format, weights that do not fit, or a calibration that cannot be read.
         Error: a device that cannot be used.
     """
     folder = Path(folder)
@@ -123,6 +125,11 @@ def load(folder: str | Path, *, device: str = "cpu") -> Model:
     if (folder / _TRAINING).is_file():
         model.load_training_state(_tensors(folder / _TRAINING))
     model.notes = dict(value.get("notes", {}))
+    if value.get("calibration") is not None:
+        try:
+            model.calibration = Calibration.from_json(value["calibration"])
+        except DataError as error:
+            raise CheckpointError(f"run: {str(folder / 'run.json')!r}: {error}") from None
     return model.requires_grad_(False).eval().to(device_named(device))
 
 

@@ -1,17 +1,19 @@
-"""The run's diary: what is measured on the validation split, one line of JSON an epoch."""
+"""What the validation split says: each epoch a line of JSON in the run's diary, at the end the run's calibration."""
 
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..data.pairs import Pairs
 from ..data.writing import whole_file
-from ..evaluation import evaluate
+from ..evaluation import calibrate, evaluate
 from ..methods import Model
 
-__all__ = ["append_row", "measure", "trim_rows"]
+__all__ = ["append_row", "calibrated", "measure", "trim_rows"]
 
 
 def measure(model: Model, validate: Pairs) -> dict[str, float]:
@@ -23,6 +25,15 @@ def measure(model: Model, validate: Pairs) -> dict[str, float]:
         elif row["metric"] == "log circular variance" or row["metric"].startswith("R@"):
             out[f"{row['direction']} {row['metric']}"] = row["value"]
     return out
+
+
+def calibrated(model: Model, validate: Pairs | None, tell: Callable[[str], None]) -> None:
+    """Give a trained model the calibration of its validation pairs, where there are any, and say so."""
+    model.calibration = None
+    if validate is not None:
+        began = time.perf_counter()
+        model.calibration = calibrate(model, validate)
+        tell(f"{model.calibration}, {time.perf_counter() - began:.1f} s")
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from ..errors import CheckpointError
 from ..methods import Model
 from ..runs import load, make_folder, read_run, save_search
 from .config import TrainConfig
-from .diary import append_row, measure
+from .diary import append_row, calibrated, measure
 from .identity import expect_same, identity_of
 from .loop import Run, Say
 from .memory import keep_freed_memory
@@ -115,6 +115,7 @@ def _fit(
         found = measure(model, validate)
         model.notes["validation"] = found
         tell(f"fitted in {model.notes['seconds']:.0f} s, validation RSUM {found['RSUM']:.1f}")
+    calibrated(model, validate, tell)
     (out / "metrics.jsonl").unlink(missing_ok=True)
     append_row(out / "metrics.jsonl", {"fitted": True, **model.notes.get("validation", {})})
     save_search(model, out, {**facts, "finished": True})

@@ -16,13 +16,13 @@ from ..metrics import reach
 from ..ranks import Ranks
 from .base import Asked, Direction, Found, Measured, Protocol
 
-__all__ = ["Graded"]
+__all__ = ["RIGHT", "Graded"]
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 _DEPTH = 10
 _LOWEST = 1.0
-_RIGHT = 3.0
+RIGHT = 3.0
 """Of four grades, the two upper ones say that the caption describes the image, perhaps with minor mistakes."""
 
 
@@ -77,7 +77,7 @@ def _ordered(ranks: Ranks) -> bool:
 
 
 def _direction(direction: Direction, grades: Floats, said: list[str]) -> Iterator[Measured]:
-    ranks, gains, right = direction.ranks, grades - _LOWEST, grades >= _RIGHT
+    ranks, gains, right = direction.ranks, grades - _LOWEST, grades >= RIGHT
     equal = replace(ranks, above=np.zeros_like(ranks.above))
     # An item is one of so many that were judged for its query; the mean says how hard ordering them is.
     judged = ranks.positives[ranks.positives > 0]

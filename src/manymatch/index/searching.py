@@ -1,0 +1,152 @@
+"""One call of search: what it reads, what it asks for, and the answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DataError, UnknownName
+from .answer import OWNER, Answer
+from .asking import Asked, Options, encode, encode_words, modality_of, name_of, stored
+from .filters import Where, read_where
+from .gallery import one_thread
+from .reading import Pool, Reading
+from .results import Results
+from .search import rank_many
+
+if TYPE_CHECKING:
+    from ..calibration import Curve
+    from .searchable import Searchable
+
+__all__ = ["Search"]
+
+
+class Search:
+    """Queries of one call, answered from one consistent look at the index. Raises as `Index.search`."""
+
+    def __init__(
+        self,
+        index: Searchable,
+        reading: Reading,
+        among: str | None,
+        where: Mapping[str, Any] | Where | None,
+        options: Options,
+    ) -> None:
+        self._index, self._reading, self._options = index, reading, options
+        self._modality = modality_of(among)
+        self._where = read_where(where)
+        self._calibration = index.calibration
+
+    def run(self, queries: Sequence[Any], like: str | None, unlike: tuple[Any, str | None]) -> list[Results]:
+        """One answer a query."""
+        names = [name_of(query, like) for query in queries]
+        if unlike[0] is not None or unlike[1] is not None:
+            name_of(*unlike, called=("unlike", "unlike_item"))
+        pool = self._reading.pool(self._modality, self._where)
+        if pool is not None and (any(query is not None for query in queries) or unlike[0] is not None):
+            # Loaded before the clock starts; an index without items needs no run.
+            _ = self._index.model
+        self._check_fields()
+        if pool is None:
+            for id in (like, unlike[1]):
+                if id is not None:
+                    self._reading.item(id)
+            return [self._nothing(name) for name in names]
+        _ = pool.similarity
+        began = time.perf_counter()
+        with one_thread():
+            asked = self._asked(queries, like, unlike)
+            answers = self._answers(pool, asked)
+            found = [answer.results(name) for answer, name in zip(answers, names, strict=True)]
+        spent = 1000 * (time.perf_counter() - began) / max(1, len(found))
+        notes = self._notes(len(pool))
+        return [
+            replace(results, milliseconds=spent, notes=(*notes, *self._unknown(one)))
+            for results, one in zip(found, asked, strict=True)
+        ]
+
+    def _asked(self, queries: Sequence[Any], like: str | None, unlike: tuple[Any, str | None]) -> list[Asked]:
+        words, item = unlike
+        away = None
+        if item is not None:
+            away = stored(self._reading, item).embedding
+        elif words is not None:
+            away = encode(self._index.model, words).embedding
+        if like is not None:
+            asked = [stored(self._reading, like)]
+        elif len(queries) > 1:
+            asked = encode_words(self._index.model, list(queries))
+        else:
+            asked = [encode(self._index.model, query) for query in queries]
+        return asked if away is None else [replace(one, unlike=away) for one in asked]
+
+    def _answers(self, pool: Pool, asked: list[Asked]) -> list[Answer]:
+        options = self._options
+        bank = self._biased(pool)
+        curves = [self._curve(one) for one in asked]
+        for one, curve in zip(asked, curves, strict=True):
+            if options.confident is not None and curve is None:
+                raise DataError(f"search: confident {options.confident} cannot cut: {self._why_not(one.modality)}")
+        ranked: list[Any] = [None] * len(asked)
+        if len(asked) > 1 and not options.hybrid:
+            need = options.offset + options.k
+            ranked = list(rank_many(pool, asked, need, exact=bool(options.exact), bank=bank))
+        return [
+            Answer(self._reading, pool, one, options, curve, bank, scored)
+            for one, curve, scored in zip(asked, curves, ranked, strict=True)
+        ]
+
+    def _curve(self, asked: Asked) -> Curve | None:
+        return None if self._calibration is None else self._calibration.curve(asked.modality, self._modality)
+
+    def _biased(self, pool: Pool) -> bool:
+        if self._options.bank and not pool.biased:
+            raise DataError("search: a query bank was asked for, and no item of this index has a bias")
+        return pool.biased and self._options.bank is not False
+
+    def _why_not(self, asking: str) -> str:
+        if self._calibration is None:
+            return "the index has no calibration; learn one with: manymatch index-calibrate X DATA"
+        return self._calibration.why_not(asking, self._modality)
+
+    def _notes(self, passing: int) -> list[str]:
+        notes = list(self._reading.notes)
+        if self._where and not passing:
+            known = self._reading.fields()
+            for field in self._where.fields:
+                if field not in known:
+                    near = get_close_matches(field, known, n=1)
+                    hint = f"; nearest: {near[0]!r}" if near else f"; there are: {', '.join(known[:5]) or 'none'}"
+                    notes.append(f"no item has a field {field!r}{hint}")
+        return notes
+
+    def _unknown(self, asked: Asked) -> list[str]:
+        return [] if self._curve(asked) is not None else [f"no probabilities: {self._why_not(asked.modality)}"]
+
+    def _check_fields(self) -> None:
+        """Raises UnknownName for a field to group by or to count that no item has."""
+        by = self._options.group_by
+        asked = [*self._options.facets, *([] if by in (None, OWNER) else [str(by)])]
+        known = self._reading.fields() if asked else []
+        for field in asked:
+            if field not in known:
+                raise UnknownName("field", field, known)
+
+    def _nothing(self, name: str) -> Results:
+        options, why = self._options, f"the index has no {self._modality}s"
+        return Results(
+            query=name,
+            hits=(),
+            exact=True,
+            agreement=None,
+            searched=0,
+            milliseconds=0.0,
+            groups=() if options.group_by is not None else None,
+            meanings=() if options.meanings else None,
+            meant_by=why if options.meanings else None,
+            facets={field: [] for field in options.facets} if options.facets else None,
+            notes=(why,),
+        )

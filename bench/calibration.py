@@ -5,19 +5,20 @@
 DATA_FOLDER as for bench/flickr8k.py, with ExpertAnnotations.txt and CrowdFlowerAnnotations.clean.txt.gz in it. Numbers
 are means over random halves, either half measured by curves of the other; cut-offs are pooled.
 
-Fitted on: `val`, the run's own calibration (or one fitted on val now), measured on the whole split. On one half:
-`own`, all pairs, own captions are the right ones; `judged`, all pairs, right are own captions and what people judged
-right; `own fits` and `judged fits`, the same as part of what fits, which is what `calibrate` does; `expert` and
-`crowd`, judged pairs alone. Measured on the other half: all pairs, 50,000 random ones, the first ten answers of each
-query, and judged pairs alone. What nobody judged counts as wrong, so there curves of all that fits promise too much,
-and their truth lies in the judged pairs.
+Fitted on: `val`, the run's own calibration (or one fitted on val now), measured on the whole split; `val named`, the
+same as if own captions were all that fits. On one half: `own`, all pairs, own captions are the right ones; `judged`,
+all pairs, right are own captions and what people judged right; `own fits` and `judged fits`, the same as part of what
+fits, which is what `calibrate` does; `expert` and `crowd`, judged pairs alone. Measured on the other half: all pairs,
+50,000 random ones, the first ten answers of each query, and judged pairs alone. What nobody judged counts as wrong, so
+there curves of all that fits promise too much, and their truth lies in the judged pairs.
 
 ECE has 15 bins of equal mass, `even` 15 of equal width; P and R are precision and recall of the cut-off at 0.5, `said`
 the mean probability of what it keeps; sum is that of the probabilities over the number of right answers.
 
-Under them: what two cut-offs keep of the whole split, how much of it is own captions, and how much fits if the rest is
-right as often as those of it that experts or the crowd judged; and Spearman with a query's number of right answers (own
-and judged, of queries that people looked at): of its expected number by curves, and of the model's own ambiguity.
+Under them, by `val`: what two cut-offs keep of the whole split, how much of it is own captions, and how much fits if
+the rest is right as often as those of it that experts or the crowd judged; judged pairs in bands of their probability.
+Then Spearman with a query's number of right answers (own and judged, of queries that people looked at): of its expected
+number by curves, and of the model's own ambiguity.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,7 @@ Sample = tuple[str, Array, Array, tuple[str, ...]]
 """Its name, which pairs, which of them are right, and the curves that claim to speak of it."""
 
 PEOPLE = ("expert", "crowd")
+BANDS = (0.01, 0.03, 0.1, 0.3, 0.6, 0.9)
 WAYS = {"t2i": ("caption", "image"), "i2t": ("image", "caption")}
 
 
@@ -100,7 +103,7 @@ class Part:
         yield "its first ten", self.first(10), self.own, ("val",)
         yield "all, judged", np.ones(self.scores.shape, bool), self.judged, ("val",)
         for name in PEOPLE:
-            yield f"{name} pairs", self.tables[f"{name} seen"], self.tables[f"{name} right"], ("val",)
+            yield f"{name} pairs", self.tables[f"{name} seen"], self.tables[f"{name} right"], ("val named", "val")
 
     def half(self, rng: np.random.Generator) -> Iterator[Sample]:
         """For curves of the other half."""
@@ -136,6 +139,19 @@ class Part:
             f"at {least}: {kept.sum():,} pairs, said {100 * p[kept].mean():.0f} %; own {own:.0f} %, "
             f"{', '.join(said)}; {100 * self.own[kept].sum() / self.own.sum():.0f} % of the own"
         )
+
+    def bands(self, curve: Curve) -> str:
+        """Of judged pairs by their probability: what is promised, and what people said."""
+        rows = []
+        for name in PEOPLE:
+            seen = self.tables[f"{name} seen"]
+            p, right = curve.probability(self.scores[seen]), self.tables[f"{name} right"][seen]
+            place = np.digitize(p, BANDS)
+            found = [(100 * p[place == n].mean(), 100 * right[place == n].mean()) for n in np.unique(place)]
+            rows.append(
+                f"{name} pairs, promised > right: " + ", ".join(f"{said:.3g} > {is_:.3g}" for said, is_ in found)
+            )
+        return "\n".join(rows)
 
     def correlations(self, curves: dict[str, Curve]) -> dict[str, float]:
         """With the number of right answers, over the queries that the crowd looked at."""
@@ -187,7 +203,7 @@ def main() -> None:
             assert fitted is not None, kept.why_not(*way)
             found: dict[Any, list[Array]] = defaultdict(list)
             related: dict[str, list[float]] = defaultdict(list)
-            whole.measure(whole.whole(), {"val": fitted}, found)
+            whole.measure(whole.whole(), {"val": fitted, "val named": replace(fitted, named=1.0)}, found)
             for seed in range(asked.splits):
                 rng = np.random.default_rng(seed)
                 rows = np.array_split(rng.permutation(len(test)), 2)
@@ -204,6 +220,7 @@ def main() -> None:
             print(f"fitted on val, {fitted.meaning}")
             for least in (0.5, 0.9):
                 print(whole.cut_at(fitted, least))
+            print(whole.bands(fitted))
             said = ", ".join(f"{name} {np.mean(values):+.3f}" for name, values in related.items())
             print(f"spearman with the number of right answers: {said}\n", flush=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import operator as ops
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -126,9 +127,29 @@ def some_items(count: int, *, start: int = 0, version: int = 0) -> list[Item]:
     return out
 
 
+SERVER = os.environ.get("QDRANT_URL")
+URLS = {"qdrant": ":memory:", "qdrant server": SERVER}
+"""Engine as tests call it -> where its collections lie."""
+
+_collections: list[tuple[str, str]] = []
+
+
 def built(world: World, folder: Path, engine: str, items: Sequence[Item], **options: Any) -> Index:
-    url = {"url": ":memory:"} if engine == "qdrant" else {}
-    return Index.build(world, Pairs(items), folder, engine=engine, **url, **options)  # type: ignore[arg-type]
+    if engine not in URLS:
+        return Index.build(world, Pairs(items), folder, engine=engine, **options)  # type: ignore[arg-type]
+    index = Index.build(world, Pairs(items), folder, engine="qdrant", url=URLS[engine], **options)  # type: ignore[arg-type]
+    about = index.info()
+    _collections.append((about["url"], about["collection"]))
+    return index
+
+
+def drop_collections() -> None:
+    """Leave nothing on a server, nor in the memory that stands in for one."""
+    while _collections:
+        from manymatch.index.qdrant import connect
+
+        url, name = _collections.pop()
+        connect(url, os.environ.get("QDRANT_API_KEY")).delete_collection(name)
 
 
 # ---- what an index has to answer
@@ -167,6 +188,7 @@ class Truth:
     def __init__(self, world: World, precision: str = "float32") -> None:
         self.world, self.precision = world, getattr(torch, precision)
         self.items: dict[str, Known] = {}
+        self._whole: dict[str, Embedding] = {}
 
     @classmethod
     def of(cls, world: World, items: Sequence[Item], precision: str = "float32") -> Truth:
@@ -179,6 +201,7 @@ class Truth:
 
     def put(self, known: Known) -> None:
         """Add an item, or replace it; it is then the last one."""
+        self._whole.clear()
         if known.modality == "image":
             self.delete([known.id])
         self.items.pop(known.id, None)
@@ -194,6 +217,7 @@ class Truth:
                 self.put(Known(id, "caption", self.world.embed([text]), about, item.id, text))
 
     def delete(self, ids: Iterable[str]) -> int:
+        self._whole.clear()
         gone = set(ids)
         gone |= {k.id for k in self.items.values() if k.owner in gone}
         return len([self.items.pop(id) for id in gone if id in self.items])
@@ -215,12 +239,16 @@ class Truth:
         Args:
             query: words, or an item as `like`.
         """
-        them = self.of_modality(modality, where)
+        all_of_them = self.of_modality(modality)
+        there = [passes(known, where) for known in all_of_them]
+        them = [known for known, passing in zip(all_of_them, there, strict=True) if passing]
         if not them:
             return []
         asked = self.world.embed([query]) if isinstance(query, str) else query
+        if modality not in self._whole:
+            self._whole[modality] = type(asked).concat([known.embedding for known in all_of_them])
         with torch.inference_mode():
-            raw = self.world.similarity(asked, type(asked).concat([k.embedding for k in them]))[0].numpy()
+            raw = self.world.similarity(asked, self._whole[modality])[0].numpy()[there]
         bias = np.array([k.bias.get(asking, 0.0) if bank else 0.0 for k in them], np.float32)
         score = raw - bias
         order = np.argsort(-score, kind="stable")

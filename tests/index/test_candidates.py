@@ -11,11 +11,16 @@ import pytest
 import torch
 from index_fakes import FakeModel, keep_runs, some_pairs
 
+from manymatch.calibration import Calibration, Curve
 from manymatch.embeddings import Sets
 from manymatch.errors import UnknownName
 from manymatch.index import Index
-from manymatch.index.candidates import First
+from manymatch.index.candidates import First, expected
+from manymatch.index.engines.faiss import Faiss
 from manymatch.index.gallery import best
+from manymatch.index.store import Store
+
+Array = np.ndarray[Any, Any]
 
 
 def clustered(n: int, spread: float, seed: int = 0, *, clusters: int = 60, k: int = 4, d: int = 32) -> Sets:
@@ -107,3 +112,92 @@ def test_agreement_counts_hits_among_the_first_candidates() -> None:
 def test_best_is_a_stable_sort(scores: list[float], count: int) -> None:
     expected: Any = sorted(range(len(scores)), key=lambda n: -scores[n])[:count]
     assert best(np.array(scores, np.float32), count).tolist() == expected
+
+
+def test_items_that_came_and_went_since_are_taken_into_account(tmp_path: Path) -> None:
+    index = built(tmp_path / "x", "faiss", spread=0.3, n=1500)
+
+    def both(id: str) -> tuple[list[str], list[str]]:
+        near, exact = (index.search(like=id, k=10, exact=exact) for exact in (None, True))
+        assert exact.exact and not near.exact, "nothing was refreshed, and the old structure still serves"
+        return [hit.id for hit in near], [hit.id for hit in exact]
+
+    before, _ = both("i7")
+    index.delete(before)
+    new = index.search(like="i7", k=1, exact=True)
+    near, exact = both("i7")
+    assert near == exact and not set(near) & set(before) and near[0] == new[0].id
+    index.add_embeddings(
+        ["twin", "far"], Sets(torch.stack([clustered(8, 0.3).elements[7], -torch.ones(4, 32) / 32**0.5])), "image"
+    )
+    near, exact = both("i7")
+    assert near == exact and near[0] == "twin" and "far" not in near
+    index.delete([f"i{n}" for n in range(8, 1500) if n % 3 and f"i{n}" not in before])
+    near, exact = both("i7")
+    assert len(near) == 10 and len(set(near) & set(exact)) >= 9
+
+
+def test_filters_hold_for_candidates_and_for_what_came_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("manymatch.index.local.EXACT_UP_TO", 100)
+    index = built(tmp_path / "x", "faiss", spread=0.3, n=1200)
+    odd = [{"odd": n % 2} for n in range(1200)]
+    index.add_embeddings([f"i{n}" for n in range(1200)], clustered(1200, 0.3), "image", metadata=odd)
+    index.refresh()
+    late = [{"odd": n % 2} for n in range(20)]
+    index.add_embeddings([f"t{n}" for n in range(20)], clustered(1200, 0.3)[:20], "image", metadata=late)
+    for n in range(1, 20, 4):
+        near, exact = (index.search(like=f"i{n}", where={"odd": 1}, exact=exact) for exact in (None, True))
+        assert not near.exact and near[0].id == f"t{n}" == exact[0].id
+        assert all(hit.metadata["odd"] == 1 for hit in near) and near.searched == exact.searched == 610
+        assert len({hit.id for hit in near} & {hit.id for hit in exact}) >= 9
+
+
+def test_expected_matches_of_candidates_are_those_of_all(coherent: Index) -> None:
+    deep = [hit.score for hit in coherent.search(like="c1", among="images", k=200, exact=True)]
+    facts = {"truth": "made up", "queries": 9, "gallery": 3000, "pairs": 90, "right": 9}
+    curve = Curve("logistic", (deep[199], deep[30]), (-8.0, 0.0), 0.99, **facts)
+    kept = Calibration({("caption", "image"): curve}).to_json()
+    try:
+        with Store(coherent.path / "index.sqlite").writing() as change:
+            change.set("calibration", kept)
+        for n in range(1, 40, 4):
+            near, exact = (coherent.search(like=f"c{n}", among="images", exact=exact) for exact in (None, True))
+            assert exact.exact and not near.exact
+            assert near.expected_matches == pytest.approx(exact.expected_matches, rel=0.1)
+            assert near.likely == exact.likely
+    finally:
+        with Store(coherent.path / "index.sqlite").writing() as change:
+            change.set("calibration", {})
+
+
+@pytest.mark.parametrize("largest, bytes_each", [(1.0, 2), (1e6, 4)])
+def test_proxies_are_halved_unless_they_are_too_large(largest: float, bytes_each: int, tmp_path: Path) -> None:
+    given = np.random.default_rng(0).standard_normal((500, 30)).astype(np.float32)
+    given[3, 0] = largest
+    rows = np.arange(500) * 3 + 1
+
+    def proxies() -> Iterator[tuple[Array, Array]]:
+        yield from ((rows[start : start + 70], given[start : start + 70]) for start in range(0, 500, 70))
+
+    engine = Faiss.build(500, proxies)
+    with open(tmp_path / "x", "wb") as file:
+        file.write(b"before it")
+        engine.write(file)
+    read = Faiss.read(tmp_path / "x", 9)
+    assert read is not None and bytes_each * 500 * 32 < (tmp_path / "x").stat().st_size < (bytes_each + 2) * 500 * 32
+    for one in (engine, read):
+        found, scores = one.search_scored(given[:40], 5, engine.efforts()[-1])
+        right = given[:40] @ given.T
+        order = np.argsort(-right, axis=1)[:, :5]
+        assert np.mean(found == rows[order]) > 0.97
+        np.testing.assert_allclose(scores, np.take_along_axis(right, order, 1), rtol=2e-3, atol=2e-2)
+        some, _ = one.search_scored(given[:2], 9, engine.efforts()[-1], among=rows[:4])
+        assert all(sorted(each[each >= 0]) == sorted(rows[:4]) for each in some)
+
+
+def test_a_plan_leaves_room_for_chance() -> None:
+    """Queries that differ much promise less: the same mean, and a lower bound further below it."""
+    same, different = np.full((50, 1), 0.99), np.where(np.arange(50) == 0, 0.5, 1.0)[:, None]
+    ((mean,), (safe,)), ((other,), (lower,)) = expected(same), expected(different)
+    assert mean == pytest.approx(0.99) and other == pytest.approx(0.99) and safe == pytest.approx(mean)
+    assert lower == pytest.approx(0.98, abs=1e-3)

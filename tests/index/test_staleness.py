@@ -137,6 +137,7 @@ class Truth:
 
     def __init__(self) -> None:
         self.vectors: dict[str, np.ndarray[Any, Any]] = {}
+        self.approximate = 0
 
     def check(self, index: Index, like: str, recalls: list[float]) -> None:
         scores = {id: float(v @ self.vectors[like]) for id, v in self.vectors.items() if id != like}
@@ -144,6 +145,7 @@ class Truth:
         assert {hit.id for hit in exact} == set(scores) and len(exact) == len(scores)
         assert [hit.score for hit in exact] == sorted((hit.score for hit in exact), reverse=True)
         near = index.search(like=like, k=10)
+        self.approximate += not near.exact
         for found in (exact, near):
             ids = [hit.id for hit in found]
             assert len(set(ids)) == len(ids) == min(len(scores), len(found) if found is exact else 10)
@@ -173,12 +175,12 @@ def test_any_changes_in_any_order_are_seen_by_all(
         one = choose.randrange(2)
         known = sorted(truth.vectors)
         doing = choose.choice(["add", "add", "update", "delete", "refresh", "reopen", "compact"])
-        if doing == "add" or len(known) < 15:
-            ids = [f"i{fresh + n}" for n in range(choose.randint(1, 40))]
+        if doing == "add" or len(known) < 300:
+            ids = [f"i{fresh + n}" for n in range(choose.randint(20, 120))]
             fresh += len(ids)
         else:
-            ids = choose.sample(known, min(len(known) - 12, choose.randint(1, 12)))
-        if doing in ("add", "update") or len(known) < 15:
+            ids = choose.sample(known, min(len(known) // 2, choose.randint(1, 30)))
+        if doing in ("add", "update") or len(known) < 300:
             given = _some(rng, len(ids))
             everyone[one].add_embeddings(ids, Packed("points", {"d": WIDTH}, given), "image")
             truth.vectors |= dict(zip(ids, given.astype(np.float32), strict=True))
@@ -192,7 +194,8 @@ def test_any_changes_in_any_order_are_seen_by_all(
             getattr(everyone[one], doing)()
         for opened in everyone:
             truth.check(opened, choose.choice(sorted(truth.vectors)), recalls)
-    assert np.mean(recalls) > (0.999 if engine == "exact" else 0.9)
+    assert np.mean(recalls) > (0.999 if engine == "exact" else 0.95)
+    assert (truth.approximate > 10) == (engine == "faiss")
     assert [f for f in index.check().problems if f.kind != "agreement"] == []
 
 
@@ -285,6 +288,7 @@ def test_a_log_that_cannot_be_read_says_what_is_needed(folder: Path, public: Pat
         assert "p3" not in {hit.id for hit in index.search(like="p4", k=100)}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="one user writes and another reads, which only root can be both of")
 def test_who_can_only_read_follows_who_writes(public: Path) -> None:
     with Index.open(public, MODEL) as index:
         index.delete([hit.id for hit in index.search(like="p0", k=100)] + ["p0"])
@@ -296,8 +300,7 @@ def test_who_can_only_read_follows_who_writes(public: Path) -> None:
             (writer, said) = children.start("write", public, seed)
             while sum("done" in told for told in said) < 12:
                 said.append(children._next("begin", "done"))
-            counter = seed
-            while readers.looks.get(reader, {}).get("generation", 0) < counter + 5:
+            while readers.looks.get(reader, {}).get("generation", 0) < 5 * seed:
                 readers._next("looks")
             children.kill(writer)
         readers.kill(reader)

@@ -14,7 +14,7 @@ import typer
 from ..errors import DataError
 
 if TYPE_CHECKING:
-    from ..index.checking import Checkup, Told
+    from ..index.checkup import Checkup, Told
     from ..index.mending import Compacted
 
 __all__ = ["index_check"]

@@ -2,13 +2,15 @@
 
 The number follows from the wanted agreement: the share of the exact first ten that is among the candidates, on
 average over queries of the asking modality. Where no number worth its price reaches it, the search stays exact.
+What lies deeper, on later pages or behind filters, is harder to find: it has a number of its own, measured with the
+first hundred.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,29 @@ from .gallery import Gallery, proxy
 from .rows import Modality
 from .vectors import ASKING
 
-__all__ = ["TOP", "Asking", "Candidates", "First", "Plan", "asking_proxies", "choose_plan", "first_ten"]
+__all__ = [
+    "TOP",
+    "Asking",
+    "Candidates",
+    "First",
+    "Plan",
+    "asking_proxies",
+    "choose_plans",
+    "expected",
+    "first_of",
+    "first_ten",
+]
 
 Array = np.ndarray[Any, Any]
 
 TOP = 10
 """Agreement is about the first ten."""
+
+DEEP = 100
+"""And about the first hundred, where more than ten are wanted or not all items pass."""
+
+_DEEPEST = 10 * DEEP
+"""As deep as what was measured at a hundred is gone on with, in proportion; further down every item is scored."""
 
 _FEWEST = 4 * TOP
 _MOST = 20_000
@@ -101,12 +120,16 @@ class Candidates:
     """An engine with its plans, one for each asking modality. Kept in one derived file.
 
     Attributes:
-        plans: asking modality -> plan.
+        plans: asking modality -> plan for the first ten.
+        deep: the same for the first hundred.
         generation, last: the store's, when it was built, and its last row then.
     """
 
-    def __init__(self, engine: Engine, plans: Mapping[str, Plan], generation: str, last: int) -> None:
-        self.engine, self.plans, self.generation, self.last = engine, dict(plans), generation, last
+    def __init__(
+        self, engine: Engine, plans: Mapping[str, Plan], deep: Mapping[str, Plan], generation: str, last: int
+    ) -> None:
+        self.engine, self.plans, self.deep = engine, dict(plans), dict(deep)
+        self.generation, self.last = generation, last
 
     @classmethod
     def open(cls, path: Path, name: str) -> Candidates | None:
@@ -120,7 +143,7 @@ class Candidates:
                 break
         if header is None or engine is None:
             return None
-        return cls(engine, plans_of(header), header["generation"], int(header["last"]))
+        return cls(engine, plans_of(header), plans_of(header, "deep"), header["generation"], int(header["last"]))
 
     @classmethod
     def build(
@@ -141,23 +164,43 @@ class Candidates:
         told("candidates")
         engine = engine_class(name).build(len(gallery), proxies)
         plans: dict[str, Plan] = {}
+        deep: dict[str, Plan] = {}
         for who, asked in asking.items():
             told(f"agreement asked by {who}s")
-            right = first_ten(gallery, asked, who)
-            plan = choose_plan(engine, gallery, asked, who, right, wanted)
-            if plan is not None:
-                plans[who] = plan
-        return cls(engine, plans, gallery.tail.generation, gallery.tail.last)
+            found = choose_plans(engine, gallery, asked, who, first_of(gallery, asked, who, (TOP, DEEP)), wanted)
+            if found:
+                plans[who], deep[who] = found
+        return cls(engine, plans, deep, gallery.tail.generation, gallery.tail.last)
+
+    def asked(self, who: Modality, need: int, passing: int, count: int) -> Plan | None:
+        """How to find the first `need` of the `passing` items, of `count` in all, that a filter lets through.
+
+        They lie as much deeper among all items as there are more of those. None where scoring them all is no dearer,
+        or agreement was not reached.
+        """
+        depth = need * count / max(1, passing)
+        first = depth <= TOP + 1
+        plan = (self.plans if first else self.deep).get(who)
+        if plan is None or plan.count is None or depth > _DEEPEST:
+            return None
+        times = max(1.0, depth / (TOP if first else DEEP))
+        wanted = max(_FEWEST, math.ceil(plan.count * times * passing / count))
+        effort = math.ceil(plan.effort * times)
+        price = _SCANNED * passing if passing == count else _SCORED * passing
+        if wanted > most(passing) or self.engine.looked_at(effort) + _SCORED * wanted >= price:
+            return None
+        return Plan(wanted, effort, plan.agreement)
 
     def write(self, path: Path) -> None:
         """Put the file in place."""
-        facts = {"plans": {who: asdict(plan) for who, plan in self.plans.items()}, "last": self.last}
-        write_derived(path, self.generation, facts, self.engine.write)
+        kept = {"plans": self.plans, "deep": self.deep}
+        facts = {name: {who: asdict(plan) for who, plan in plans.items()} for name, plans in kept.items()}
+        write_derived(path, self.generation, {**facts, "last": self.last}, self.engine.write)
 
 
-def plans_of(header: Mapping[str, Any]) -> dict[str, Plan]:
+def plans_of(header: Mapping[str, Any], name: str = "plans") -> dict[str, Plan]:
     """The plans that a file's header holds."""
-    return {asking: Plan(**plan) for asking, plan in header["plans"].items()}
+    return {asking: Plan(**plan) for asking, plan in header[name].items()}
 
 
 def asking_proxies(similarity: Similarity, queries: Embedding, asking: Modality, bank: bool) -> Array | None:
@@ -170,9 +213,15 @@ def asking_proxies(similarity: Similarity, queries: Embedding, asking: Modality,
 
 
 def first_ten(gallery: Gallery, asking: Asking, who: Modality) -> First:
-    """The exact first ten rows of each query, by what orders them; never more than a block of scores in memory."""
-    n = len(asking.queries)
-    top = max(1, min(TOP, len(gallery) - (asking.own is not None)))
+    """The exact first ten rows of each query, by what orders them."""
+    return first_of(gallery, asking, who, (TOP,))[0]
+
+
+def first_of(gallery: Gallery, asking: Asking, who: Modality, tops: Sequence[int]) -> list[First]:
+    """The exact first rows of each query, so many of `tops` each; never more than a block of scores in memory."""
+    n, there = len(asking.queries), max(1, len(gallery) - (asking.own is not None))
+    tops = [min(top, there) for top in tops]
+    keep = max(tops) + _TIES
     kept = np.empty((n, 0), np.float32), np.empty((n, 0), np.int64)
     for part, scores in gallery.scored(asking.queries):
         rows = gallery.rows[part]
@@ -180,46 +229,74 @@ def first_ten(gallery: Gallery, asking: Asking, who: Modality) -> First:
         if asking.own is not None:
             scores[asking.own[:, None] == rows[None, :]] = -np.inf
         scores, rows = np.hstack([kept[0], scores]), np.hstack([kept[1], np.broadcast_to(rows, (n, len(part)))])
-        if scores.shape[1] > top + _TIES:
-            places = np.argpartition(-scores, top + _TIES - 1, axis=1)[:, : top + _TIES]
+        if scores.shape[1] > keep:
+            places = np.argpartition(-scores, keep - 1, axis=1)[:, :keep]
             scores, rows = np.take_along_axis(scores, places, 1), np.take_along_axis(rows, places, 1)
         kept = scores, rows
-    out = []
-    for scores, rows in zip(*kept, strict=True):
-        last = np.sort(scores)[::-1][top - 1]
-        out.append(rows[scores >= last - _SAME * max(1.0, float(np.abs(last)))])
-    return First(out, top)
+    return [_first(*kept, top) for top in tops]
 
 
-def choose_plan(
-    engine: Engine, gallery: Gallery, asking: Asking, who: Modality, right: First, wanted: float
-) -> Plan | None:
-    """The cheapest effort and count whose agreement is at least `wanted`; None without queries to ask with."""
+def _first(scores: Array, rows: Array, top: int) -> First:
+    last = np.sort(scores, axis=1)[:, -top]
+    least = last - _SAME * np.maximum(1.0, np.abs(last))
+    return First([own[given >= low] for own, given, low in zip(rows, scores, least, strict=True)], top)
+
+
+def choose_plans(
+    engine: Engine, gallery: Gallery, asking: Asking, who: Modality, rights: Sequence[First], wanted: float
+) -> list[Plan]:
+    """For each of the exact answers the cheapest effort and count whose agreement is at least `wanted`.
+
+    None at all without queries to ask with.
+    """
     proxies = asking_proxies(gallery.similarity, asking.queries, who, bank=gallery.biased)
     if proxies is None or len(proxies) < 2 or len(gallery) < 2:
-        return None
-    chosen, cheapest, reached = Plan(None, 0, 0.0), float(_SCANNED * len(gallery)), 0.0
+        return []
+    searches = [_Search(right, _SCANNED * len(gallery), wanted) for right in rights]
     for effort in engine.efforts():
-        if engine.looked_at(effort) >= cheapest:
-            break
+        price = engine.looked_at(effort)
+        left = [search for search in searches if price < search.cheapest]
         for part in (slice(None, None, 4), slice(None)):
-            hits = First(right.handles[part], right.top).found(
-                list(engine.search(proxies[part], most(len(gallery)), effort, threads=os.cpu_count() or 1))
-            )
-            agreement, safe = _expected(hits / right.top)
-            if agreement[-1] < wanted - _HOPELESS:
-                break
-        reached = max(reached, float(agreement[-1]))
-        if safe[-1] < wanted:
-            continue
-        count = min(hits.shape[1], max(_FEWEST, int(np.argmax(safe >= wanted)) + 1))
-        cost = engine.looked_at(effort) + _SCORED * count
-        if cost < cheapest:
-            chosen, cheapest = Plan(count, effort, float(agreement[count - 1])), cost
-    return chosen if chosen.count is not None else Plan(None, 0, reached)
+            if left:
+                found = engine.search(proxies[part], most(len(gallery)), effort, threads=os.cpu_count() or 1)
+                near = [rows[rows >= 0] for rows in found]
+                left = [search for search in left if search.hopeful(near, part)]
+        for search in left:
+            search.settle(effort, price)
+    return [search.chosen for search in searches]
 
 
-def _expected(shares: Array) -> tuple[Array, Array]:
+class _Search:
+    """For the cheapest plan that finds enough of `right`.
+
+    Args:
+        dear: what scoring every item costs.
+    """
+
+    def __init__(self, right: First, dear: float, wanted: float) -> None:
+        self._right, self._wanted = right, wanted
+        self.cheapest, self.chosen = dear, Plan(None, 0, 0.0)
+
+    def hopeful(self, near: list[Array], part: slice) -> bool:
+        """Look at the candidates of a part of the queries; whether more of these, or other numbers, may do."""
+        right = First(self._right.handles[part], self._right.top)
+        self._mean, self._safe = expected(right.found(near) / right.top)
+        if self.chosen.count is None and len(self._mean):
+            self.chosen = Plan(None, 0, max(self.chosen.agreement, float(self._mean[-1])))
+        return len(self._mean) > 0 and self._mean[-1] >= self._wanted - _HOPELESS
+
+    def settle(self, effort: int, price: float) -> None:
+        """Take the fewest candidates that do, where that is the cheapest so far."""
+        if self._safe[-1] < self._wanted:
+            return
+        enough = int(np.argmax(self._safe >= self._wanted)) + 1
+        count = min(len(self._safe), max(_FEWEST, enough))
+        if price + _SCORED * count < self.cheapest:
+            self.cheapest = price + _SCORED * count
+            self.chosen = Plan(count, effort, float(self._mean[count - 1]))
+
+
+def expected(shares: Array) -> tuple[Array, Array]:
     """Mean over the queries (q, c) -> (c,), and what it is with one standard error less.
 
     The plan is chosen by the second: these queries are a sample, and the cheapest plan that suits them suits others

@@ -1,114 +1,26 @@
-"""What is wrong with an index, if anything: its truth in SQLite first, then everything that is derived of it.
+"""Whether an index is as it should be: its truth in SQLite, the run, then everything that is derived.
 
 Nothing here changes what an index holds; mending is in `mending`.
 """
 
 from __future__ import annotations
 
-import json
-import sqlite3
 import time
-import zlib
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ..errors import DataError, Error
+from ..errors import Error
+from .checkup import MEND, RESTORE, Checkup, Told
 from .derived import leftovers
-from .engines import AUTO, engines
-from .facts import facts_of, text_of
-from .rows import Snapshot
 from .store import Store
+from .truth import check_settings, check_truth
 
 if TYPE_CHECKING:
     from ..methods import Model
     from .reading import Collection
 
-__all__ = ["Checkup", "Finding", "Told", "check", "check_truth"]
-
-Told = Callable[[str, int, int], object]
-"""Called with what is looked at, how much of it is done, and how much there is (0: not known)."""
-
-_AGAIN = "index-add it again"
-_MEND = "repair with: manymatch index-check X --repair"
-_RESTORE = "restore a backup of the folder, or build the index again from its data"
-
-_EVERY = 1000
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is not as it should be.
-
-    Attributes:
-        kind: "database", "setting", "item", "text", "history", "run", "derived", "agreement", "leftover" or "server".
-        where: the file, with the item's id or the setting's name.
-        what, found, expected: what it is about, what is there, and what should be.
-        todo: what to do.
-        harmless: answers are right and nothing is lost meanwhile.
-    """
-
-    kind: str
-    where: str
-    what: str
-    found: str
-    expected: str
-    todo: str
-    harmless: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.what}: found {self.found}, expected {self.expected}; {self.todo}"
-
-    def to_json(self) -> dict[str, Any]:
-        return {**self.__dict__}
-
-
-@dataclass
-class Checkup:
-    """What a check looked at and found.
-
-    Attributes:
-        findings: in the order they were met.
-        looked: what was verified, one line each, agreement included.
-        skipped: what could not be, and why.
-        mended: what a repair did.
-    """
-
-    path: str
-    findings: list[Finding] = field(default_factory=list)
-    looked: list[str] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    mended: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @property
-    def problems(self) -> list[Finding]:
-        """Findings that are not harmless."""
-        return [finding for finding in self.findings if not finding.harmless]
-
-    def say(
-        self, kind: str, where: str, what: str, found: str, expected: str, todo: str, harmless: bool = False
-    ) -> None:
-        """Add a finding."""
-        self.findings.append(Finding(kind, where, what, found, expected, todo, harmless))
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "path": self.path,
-            "problems": len(self.problems),
-            "findings": [finding.to_json() for finding in self.findings],
-            "looked": self.looked,
-            "skipped": self.skipped,
-            "mended": self.mended,
-            "seconds": round(self.seconds, 3),
-        }
+__all__ = ["check"]
 
 
 def check(folder: Path, store: Store, collection: Collection, model: Callable[[], Model], told: Told) -> Checkup:
@@ -123,7 +35,7 @@ def check(folder: Path, store: Store, collection: Collection, model: Callable[[]
         settings = snapshot.settings()
     elsewhere = settings["engine"] == "qdrant"
     if elsewhere:
-        _check_settings(settings, out)
+        check_settings(settings, out)
         _check_server(collection, out)
     else:
         check_truth(store, out, told)
@@ -142,7 +54,7 @@ def check(folder: Path, store: Store, collection: Collection, model: Callable[[]
             "what a writer that was killed left, or is still writing",
             f"{size:,} bytes",
             "none",
-            _MEND,
+            MEND,
             harmless=True,
         )
     out.seconds = time.perf_counter() - began
@@ -156,7 +68,7 @@ def _check_run(model: Callable[[], Model], out: Checkup, told: Told) -> Any:
         found = model()
     except Error as error:
         # Its own words say what to do.
-        out.say("run", "run/", "the copy of the run", str(error), "the run that built the index", _RESTORE)
+        out.say("run", "run/", "the copy of the run", str(error), "the run that built the index", RESTORE)
         return None
     out.looked.append(f"run/: {found.name}, {found.fingerprint()[:12]}")
     return found.similarity
@@ -178,235 +90,3 @@ def _check_server(collection: Collection, out: Checkup) -> None:
         # Others may write meanwhile.
         out.say("server", "Qdrant", "items", f"{both:,}", f"{sum(counts.values()):,}", "check again when nobody writes")
     out.skipped.append("vectors, words and metadata lie on the Qdrant server, which keeps checksums of its own")
-
-
-# ---- the truth
-
-
-def check_truth(store: Store, out: Checkup, told: Told) -> None:
-    """SQLite's own checks, settings, every item, full-text tables, history. Imports no torch."""
-    try:
-        with store.reading() as snapshot:
-            _look_at(_Look(snapshot, store.path.name, out, told), out)
-    except DataError as error:
-        if not any(finding.kind == "database" for finding in out.findings):
-            out.say("database", store.path.name, "reading", str(error), "a file that can be read", _RESTORE)
-        return
-    _check_words(store, out, told)
-
-
-def _look_at(look: _Look, out: Checkup) -> None:
-    for step in (look.at_database, look.at_settings, look.at_items, look.at_links, look.at_history):
-        try:
-            step()
-        except sqlite3.DatabaseError as error:
-            what = step.__name__.removeprefix("at_")
-            out.say("database", look.file, what, str(error), "a file that can be read", _RESTORE)
-            return
-
-
-def _check_words(store: Store, out: Checkup, told: Told) -> None:
-    """Full-text tables against what they were made from. That takes the right to write, though it changes nothing."""
-    told("words", 0, 0)
-    try:
-        with store.writing() as change:
-            for table in ("words", "fact_words"):
-                try:
-                    change.check_words(table)
-                except sqlite3.DatabaseError as error:
-                    out.say("text", f"{store.path.name}, {table}", "full text", str(error), "the items' words", _MEND)
-    except DataError as error:
-        out.skipped.append(f"full text: {error}")
-    else:
-        out.looked.append("full text: agrees with the items")
-
-
-def _check_settings(settings: dict[str, Any], out: Checkup) -> None:
-    where = "index.sqlite, settings"
-    known = {"precision": ("float16", "float32"), "engine": (AUTO, *engines())}
-    for name, allowed in known.items():
-        if settings[name] not in allowed:
-            out.say("setting", where, name, repr(settings[name]), " or ".join(allowed), _RESTORE)
-    if not 0 < settings["agreement"] <= 1:
-        out.say("setting", where, "agreement", repr(settings["agreement"]), "a share above 0 and up to 1", _RESTORE)
-    for modality, space in settings["spaces"].items():
-        fine = isinstance(space, dict) and isinstance(space.get("kind"), str) and isinstance(space.get("layout"), dict)
-        if not fine or modality not in ("image", "caption"):
-            out.say("setting", where, f"spaces, {modality}", repr(space), "kind and layout", _RESTORE)
-    if settings["calibration"]:
-        from ..calibration import Calibration
-
-        try:
-            Calibration.from_json(settings["calibration"])
-        except DataError as error:
-            todo = "learn it again with: manymatch index-calibrate X DATA"
-            out.say("setting", where, "calibration", str(error), "one that can be read", todo)
-
-
-class _Look(Snapshot):
-    """One generation, looked at from all sides."""
-
-    def __init__(self, snapshot: Snapshot, file: str, out: Checkup, told: Told) -> None:
-        super().__init__(snapshot._connection)
-        self.file, self._out, self._told = file, out, told
-
-    def at_database(self) -> None:
-        self._told("database pages", 0, 0)
-        found = [line for (line,) in self._connection.execute("PRAGMA integrity_check(20)")]
-        for line in found if found != ["ok"] else ():
-            mendable = "index" in line
-            self._out.say("database", self.file, "integrity", line, "none", _MEND if mendable else _RESTORE)
-        if found == ["ok"]:
-            pages, size = (self._connection.execute(f"PRAGMA page_{what}").fetchone()[0] for what in ("count", "size"))
-            self._out.looked.append(f"{self.file}: {pages * size:,} bytes, whole")
-
-    def at_settings(self) -> None:
-        _check_settings(self.settings(), self._out)
-
-    # ---- items
-
-    def at_items(self) -> None:
-        """Every item: its vector's checksum and length, its text and its facts."""
-        settings, total = self.settings(), self.count()
-        size = np.dtype(settings["precision"]).itemsize
-        lengths: dict[str, Counter[int]] = {"image": Counter(), "caption": Counter()}
-        odd: dict[tuple[str, int], list[str]] = {}
-        damaged = strange = 0
-        facts = _Facts(self._connection.execute("SELECT row, name, value FROM facts ORDER BY row, fact"))
-        query = "SELECT row, id, modality, owner, caption, text, metadata, labels, crc, vector FROM items ORDER BY row"
-        for done, found in enumerate(self._connection.execute(query)):
-            row, id, modality, owner, caption, text, metadata, labels, crc, vector = found
-            if zlib.crc32(vector) != crc:
-                damaged += 1
-                seen = f"checksum {zlib.crc32(vector):08x}"
-                self._out.say("item", f"{self.file}, {id!r}", "vector", seen, f"{crc:08x}", _AGAIN)
-            lengths[modality][len(vector)] += 1
-            odd.setdefault((modality, len(vector)), []).append(id)
-            if len(odd[modality, len(vector)]) > _EVERY:
-                del odd[modality, len(vector)][-1]
-            strange += not self._same(id, modality, owner, caption, text, metadata, labels, facts.of(row))
-            if done % _EVERY == 0:
-                self._told("items", done, total)
-        facts.of(None)
-        for row in facts.strays:
-            strange += 1
-            self._out.say("text", f"{self.file}, row {row}", "facts", "some of no item", "none", _MEND)
-        self._lengths(settings["spaces"], lengths, odd, size)
-        self._out.looked.append(
-            f"{total:,} items: {total - damaged:,} vectors whole, metadata of all but {strange:,} as filters read it"
-        )
-
-    def _same(
-        self,
-        id: str,
-        modality: str,
-        owner: str | None,
-        caption: str | None,
-        text: str | None,
-        metadata: str,
-        labels: str,
-        facts: list[tuple[str, Any]],
-    ) -> bool:
-        """Whether text and facts of an item are those of its metadata."""
-        where = f"{self.file}, {id!r}"
-        try:
-            own = json.loads(metadata), json.loads(labels)
-        except ValueError:
-            self._out.say("item", where, "metadata", "what is not JSON", "JSON", _AGAIN)
-            return False
-        wanted = caption if modality == "caption" else text_of(*own)
-        if text != wanted:
-            self._out.say("text", where, "words", repr(text), repr(wanted), _MEND)
-        expected = [] if owner is not None else list(facts_of(*own))
-        if sorted(facts, key=repr) != sorted(expected, key=repr):
-            self._out.say("text", where, "facts", f"{len(facts)}", f"the {len(expected)} of its metadata", _MEND)
-            return False
-        return text == wanted
-
-    def _lengths(
-        self,
-        spaces: dict[str, Any],
-        lengths: dict[str, Counter[int]],
-        odd: dict[tuple[str, int], list[str]],
-        size: int,
-    ) -> None:
-        """Vectors of one modality are of one length, but for fragments, which are several of one width."""
-        for modality, seen in lengths.items():
-            if not seen:
-                continue
-            space = spaces.get(modality)
-            if space is None:
-                where = f"{self.file}, settings"
-                self._out.say("setting", where, f"spaces, {modality}", "none", "one, there are items", _RESTORE)
-                continue
-            usual = size * space["layout"]["d"] if space["kind"] == "fragments" else seen.most_common(1)[0][0]
-            for length in seen:
-                if length != usual and (space["kind"] != "fragments" or not length or length % usual):
-                    for id in odd[modality, length]:
-                        where = f"{self.file}, {id!r}"
-                        self._out.say("item", where, "vector", f"{length} bytes", f"{usual} bytes", _AGAIN)
-
-    def at_links(self) -> None:
-        """Captions and the images they belong to."""
-        self._told("captions", 0, 0)
-        orphans = """
-            SELECT items.id, items.owner FROM items LEFT JOIN items AS image
-            ON image.id = items.owner AND image.modality = 'image'
-            WHERE items.owner IS NOT NULL AND (image.id IS NULL OR items.modality != 'caption') ORDER BY items.row"""
-        for id, owner in self._connection.execute(orphans):
-            self._out.say(
-                "item", f"{self.file}, {id!r}", "owner", repr(owner), "an image of this index", f"add {owner!r} again"
-            )
-        (wrong,) = self._connection.execute("""
-            SELECT count(*) FROM (
-                SELECT items.row, image.row FROM items LEFT JOIN items AS image ON image.id = items.owner
-                WHERE items.modality = 'caption'
-                EXCEPT SELECT row, image FROM captions
-            )""").fetchone()
-        (strange,) = self._connection.execute(
-            "SELECT count(*) FROM captions WHERE row NOT IN (SELECT row FROM items WHERE modality = 'caption')"
-        ).fetchone()
-        if wrong or strange:
-            found = f"{wrong} missing or wrong and {strange} of no caption"
-            self._out.say("text", f"{self.file}, captions", "links to images", found, "one a caption", _MEND)
-        counts = {modality: self.count(modality) for modality in ("image", "caption")}
-        self._out.looked.append(f"{counts['image']:,} images, {counts['caption']:,} captions")
-
-    def at_history(self) -> None:
-        """Generations ascend, the last is the settings', and no row was given out twice."""
-        where = f"{self.file}, generations"
-        counter, _, token = self.generation.partition("-")
-        last = self._connection.execute(
-            "SELECT counter, token, last_row FROM generations ORDER BY counter DESC"
-        ).fetchone()
-        if last is None or (str(last[0]), last[1]) != (counter, token):
-            found = "none" if last is None else f"{last[0]}-{last[1]}"
-            self._out.say("history", where, "the last", found, self.generation, _RESTORE)
-        (highest,) = self._connection.execute("SELECT coalesce(max(row), 0) FROM items").fetchone()
-        if highest > self.last_row or (last is not None and last[2] != self.last_row):
-            self._out.say("history", where, "last row", str(self.last_row), f"{highest} or more", _RESTORE)
-        (back,) = self._connection.execute("SELECT count(*) FROM gone JOIN items USING (row)").fetchone()
-        if back:
-            self._out.say("history", f"{self.file}, gone", "rows deleted and there", str(back), "none", _RESTORE)
-        (known,) = self._connection.execute("SELECT count(*) FROM generations").fetchone()
-        self._out.looked.append(f"generation {self.generation}, {known:,} in the history")
-
-
-class _Facts:
-    """Facts row by row, in step with items in the order of rows."""
-
-    def __init__(self, found: Iterator[tuple[int, str, Any]]) -> None:
-        self._groups = groupby(found, key=itemgetter(0))
-        self._next = next(self._groups, None)
-        self.strays: list[int] = []
-
-    def of(self, row: int | None) -> list[tuple[str, Any]]:
-        """Facts of the item at a row above all asked for before; None is behind the last."""
-        while self._next is not None and (row is None or self._next[0] < row):
-            self.strays.append(self._next[0])
-            self._next = next(self._groups, None)
-        if self._next is None or self._next[0] != row:
-            return []
-        found = [(name, value) for _, name, value in self._next[1]]
-        self._next = next(self._groups, None)
-        return found

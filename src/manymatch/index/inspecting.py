@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .checking import Checkup, Told
+from .checkup import MEND, Checkup, Told
 from .derived import header_at, sound
 from .filters import Where
 from .rows import Modality, Snapshot
@@ -25,7 +25,6 @@ __all__ = ["derived_files", "inspect_derived"]
 
 Array = np.ndarray[Any, Any]
 
-_MEND = "repair with: manymatch index-check X --repair"
 _MADE = "it is made when it is next needed, or now with: manymatch index-check X --repair"
 _QUERIES = 200
 _TRIES = 3
@@ -61,7 +60,8 @@ def inspect_derived(folder: Path, store: Store, similarity: Similarity | None, o
             out.skipped.append(f"{structure.name}: searching it takes the run")
         elif _Inspected(store, structure, out, told).found(modality, space, similarity):
             searched.append((modality, name))
-    for modality, name in searched if similarity is not None else ():
+    for modality, name in searched:
+        assert similarity is not None, "nothing was searched without it"
         if whole and not any(finding.kind == "item" for finding in out.findings):
             _measure(folder, store, similarity, modality, name, out, told)
         else:
@@ -69,7 +69,7 @@ def inspect_derived(folder: Path, store: Store, similarity: Similarity | None, o
     for path in derived_files(folder):
         if path not in used:
             size = f"{path.stat().st_size:,} bytes"
-            out.say("derived", path.name, "a file that nothing reads", size, "none", _MEND, harmless=True)
+            out.say("derived", path.name, "a file that nothing reads", size, "none", MEND, harmless=True)
 
 
 class _Inspected:
@@ -79,7 +79,7 @@ class _Inspected:
         self._store, self._path, self._out, self._told = store, path, out, told
 
     def _bad(self, what: str, found: str, expected: str, harmless: bool = False) -> bool:
-        todo = _MADE if harmless else _MEND
+        todo = _MADE if harmless else MEND
         self._out.say("derived", self._path.name, what, found, expected, todo, harmless)
         return False
 
@@ -237,7 +237,7 @@ def _measure(
             )
             if found + error < wanted:
                 where = view.candidates_at(modality, name).name
-                out.say("agreement", where, f"agreement asked by {who}s", measured, f"{wanted:g}", _MEND)
+                out.say("agreement", where, f"agreement asked by {who}s", measured, f"{wanted:g}", MEND)
 
 
 def _shares(pool: LocalPool, gallery: Gallery, asking: Gallery, who: Modality) -> Array | None:

@@ -213,52 +213,53 @@ class LocalPool:
         return self._there, self._gallery.scores(queries, self._passing)
 
     def near(self, proxy: Array, asking: Modality, need: int) -> Near | None:
-        from .candidates import most
+        from .gallery import best
 
         candidates = self._shelf.candidates
-        plan = None if candidates is None else candidates.plans.get(asking)
+        few = self._passing is not None and len(self._passing) <= EXACT_UP_TO
+        plan = None if candidates is None or few else candidates.asked(asking, need, len(self), len(self._gallery))
         if candidates is None or plan is None or plan.count is None:
             return None
-        if self._passing is not None and len(self._passing) <= EXACT_UP_TO:
-            return None
-        count, effort = plan.wanted(need)
-        # Of a part of the items, as many have to be found; they lie in as many more lists.
-        effort = int(effort * len(self._gallery) / max(1, len(self)))
-        if count > most(len(self)):
-            return None
-        positions = np.concatenate([self._found(candidates, proxy, count, effort), self._late(proxy, count)])
-        return Near(np.sort(positions), plan.agreement) if len(positions) >= min(need, len(self)) else None
+        count, effort = plan.count, plan.effort
+        found, late = self._found(candidates, proxy, count, effort), self._late(proxy, count)
+        positions, scores = (np.concatenate(parts) for parts in zip(found, late, strict=True))
+        positions = positions[best(scores, count)]
+        measured = plan.agreement if self._passing is None else None
+        return Near(np.sort(positions), measured) if len(positions) >= min(need, len(self)) else None
 
-    def _found(self, candidates: Candidates, proxy: Array, count: int, effort: int) -> Array:
-        """Positions of those in the structure."""
-        from .gallery import places
-
+    def _found(self, candidates: Candidates, proxy: Array, count: int, effort: int) -> tuple[Array, Array]:
+        """Positions and inner products of those in the structure."""
         if self._passing is None:
             # Some may be gone: asking for as many again is far quicker than telling the engine which.
             asked = count if self._shelf.whole else 2 * count
-            found = candidates.engine.search(proxy[None], asked, effort)[0]
-            positions = places(self._gallery.rows, found[found >= 0])
-            if self._gallery.alive is not None:
-                positions = positions[self._gallery.alive[positions]]
-            if self._shelf.whole or len(positions) >= count:
-                return positions[:count]
+            found = self._there_of(candidates.engine.search_scored(proxy[None], asked, effort))
+            if self._shelf.whole or len(found[0]) >= count:
+                return found
         rows = self._gallery.rows[self._there]
         among = rows[: np.searchsorted(rows, candidates.last, side="right")]
-        found = candidates.engine.search(proxy[None], count, effort, among=among)[0]
-        return places(self._gallery.rows, found[found >= 0])
+        return self._there_of(candidates.engine.search_scored(proxy[None], count, effort, among=among))
 
-    def _late(self, proxy: Array, count: int) -> Array:
-        """Positions of those that came after it was built."""
+    def _there_of(self, found: tuple[Array, Array]) -> tuple[Array, Array]:
+        """Of an engine's rows and inner products for one query, those that are still there, as positions."""
+        (rows,), (scores,) = found
+        known = self._gallery.rows
+        positions = np.minimum(np.searchsorted(known, rows), len(known) - 1)
+        there = known[positions] == rows
+        if self._gallery.alive is not None:
+            there &= self._gallery.alive[positions]
+        return positions[there], scores[there]
+
+    def _late(self, proxy: Array, count: int) -> tuple[Array, Array]:
+        """The same of those that came after it was built."""
         from .gallery import best, places
 
         late, proxies = self._shelf.late
-        if not len(late):
-            return late
-        scores = proxies @ proxy
-        if self._passing is None:
-            return late[best(scores, count)]
-        passing = places(late, self._passing)
-        return late[passing[best(scores[passing], count)]]
+        scores = proxies @ proxy if len(late) else np.empty(0, np.float32)
+        if self._passing is not None:
+            passing = places(late, self._passing)
+            late, scores = late[passing], scores[passing]
+        first = best(scores, count)
+        return late[first], scores[first]
 
     def scores(self, query: Embedding, handles: Array) -> Array:
         return np.asarray(self._gallery.scores(query, handles)[0])

@@ -13,7 +13,8 @@ import numpy as np
 
 from ..errors import DataError
 from .changes import Transaction
-from .checking import Checkup, Finding, Told, check
+from .checking import check
+from .checkup import Checkup, Finding, Told
 from .derived import remove_leftovers, sound
 from .facts import facts_of, insert_facts, text_of
 from .inspecting import derived_files

@@ -9,7 +9,7 @@ from .searchable import Searchable
 
 if TYPE_CHECKING:
     from ..methods import Model
-    from .checking import Checkup, Told
+    from .checkup import Checkup, Told
     from .mending import Compacted
 
 __all__ = ["Upkeep"]

@@ -123,10 +123,12 @@ class View:
             return None
         return base, Vectors.read(snapshot, modality, space, base.last), changes.gone
 
-    def _written(self, modality: Modality, space: Space, snapshot: Snapshot) -> tuple[Vectors, Vectors, Array]:
+    def _written(
+        self, modality: Modality, space: Space, snapshot: Snapshot, *, always: bool = False
+    ) -> tuple[Vectors, Vectors, Array]:
         path = self.vectors_at(modality)
         none = np.empty(0, np.int64)
-        if self._newest:
+        if self._newest or always:
             with self._writing(path):
                 Vectors.write(path, snapshot, modality, space)
         base = Vectors.open(path, space)
@@ -223,7 +225,7 @@ class View:
         if space is None:
             return
         told(f"rows of {modality}s")
-        written, count = self._written(modality, space, snapshot), snapshot.count(modality)
+        written, count = self._written(modality, space, snapshot, always=True), snapshot.count(modality)
         if not count or self.engine(modality, count) == "exact":
             with self._lock:
                 self._shelves.pop(modality, None)

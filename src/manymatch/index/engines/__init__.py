@@ -60,6 +60,12 @@ class Engine(Protocol):
         """
         ...
 
+    def search_scored(
+        self, proxies: Array, count: int, effort: int, *, among: Array | None = None, threads: int = 1
+    ) -> tuple[Array, Array]:
+        """As `search`, with the inner products (q, count), lowest where there is no row."""
+        ...
+
 
 def engines() -> list[str]:
     """Names of all engines."""

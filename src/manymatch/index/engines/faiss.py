@@ -87,10 +87,16 @@ class Faiss:
         return math.ceil(proxies * effort / self._lists) + self._lists
 
     def search(self, proxies: Array, count: int, effort: int, *, among: Array | None = None, threads: int = 1) -> Array:
+        return self.search_scored(proxies, count, effort, among=among, threads=threads)[0]
+
+    def search_scored(
+        self, proxies: Array, count: int, effort: int, *, among: Array | None = None, threads: int = 1
+    ) -> tuple[Array, Array]:
         params = faiss.SearchParametersIVF(nprobe=min(effort, self._lists))
         if among is not None:
             if not len(among):
-                return np.full((len(proxies), count), -1, np.int64)
+                nothing = np.full((len(proxies), count), -1, np.int64)
+                return nothing, np.full(nothing.shape, -np.inf, np.float32)
             # One bit a row: `among` ascends, so the last one says how many.
             bits = np.zeros(int(among[-1]) + 1, bool)
             bits[among] = True
@@ -98,8 +104,8 @@ class Faiss:
             selector = faiss.IDSelectorBitmap(len(packed), faiss.swig_ptr(packed))
             params.sel = selector
         with _threads(threads):
-            found: Array = self._index.search(_wide(proxies), count, params=params)[1]
-        return found
+            scores, rows = self._index.search(_wide(proxies), count, params=params)
+        return rows, scores
 
 
 def _empty(width: int, lists: int, *, small: bool) -> Any:

@@ -30,19 +30,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
 import torch
+from memory import anonymous
+from search_maxsim import MaxSim
 from search_worlds import BLOCK, World
+from timing import Timed, head, peak, row
 
 from manymatch import runs
 from manymatch.calibration import Calibration, Curve
@@ -78,65 +78,7 @@ class Run:
         return self.queries[[int(text[1:].split()[0]) for text in texts]]
 
 
-# ---- measuring
-
-
-def anonymous() -> float:
-    """MiB of anonymous memory of this process."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError("no RssAnon in /proc/self/status")
-
-
-@contextmanager
-def peak() -> Iterator[list[float]]:
-    """The largest anonymous memory meanwhile, in MiB above that at the start; read it after the block."""
-    out, stop, before = [0.0], threading.Event(), anonymous()
-
-    def watch() -> None:
-        while not stop.wait(0.05):
-            out[0] = max(out[0], anonymous() - before)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield out
-    finally:
-        stop.set()
-        watcher.join()
-
-
-class Timed:
-    """Clock and processor milliseconds of a query: of `repeat` medians the lowest, as others only make it higher."""
-
-    def __init__(self, ask: Callable[[int], Any], queries: int, repeat: int) -> None:
-        for n in range(3):
-            ask(n)
-        passes = [self._pass(ask, queries) for _ in range(repeat)]
-        self.p50 = min(float(np.median(clock)) for clock, _ in passes)
-        self.cpu = min(float(np.median(used)) for _, used in passes)
-        self.p99 = min(float(np.quantile(clock, 0.99)) for clock, _ in passes)
-
-    @staticmethod
-    def _pass(ask: Callable[[int], Any], queries: int) -> tuple[list[float], list[float]]:
-        clock, used = [], []
-        for n in range(queries):
-            began, begun = time.perf_counter(), time.thread_time()
-            ask(n)
-            clock.append(1000 * (time.perf_counter() - began))
-            used.append(1000 * (time.thread_time() - begun))
-        return clock, used
-
-
-def row(name: str, timed: Timed, against: Timed | None = None, agreement: float | None = None, note: str = "") -> None:
-    times = "" if against is None else f"{against.cpu / timed.cpu:.1f}"
-    shared = "" if agreement is None else f"{agreement:.4f}"
-    print(f"  {name:38}{timed.p50:9.2f}{timed.p99:9.2f}{timed.cpu:9.2f}{times:>8}{shared:>11}  {note}", flush=True)
-
-
-def head(what: str) -> None:
-    print(f"{what}\n  {'':38}{'p50 ms':>9}{'p99 ms':>9}{'cpu ms':>9}{'times':>8}{'agreement':>11}", flush=True)
+# ---- small things
 
 
 def shared(right: list[list[str]], found: list[list[str]]) -> float:
@@ -236,48 +178,6 @@ def fresh(args: argparse.Namespace, folder: Path) -> dict[str, float]:
     return dict(json.loads(told.splitlines()[-1]))
 
 
-# ---- MaxSim, which others search with
-
-
-class MaxSim:
-    """Sum over the query's elements of the highest cosine with an item's: the similarity of multi-vector engines.
-
-    Elements lie in memory in float16, item by item; widening them block by block is quicker than reading float32.
-    """
-
-    def __init__(self, world: World) -> None:
-        self.n, self.k, self.d = world.items, world.k, world.d
-        self.elements = torch.empty(self.n, self.k * self.d, dtype=torch.float16)
-        for number in range(world.blocks):
-            part = torch.from_numpy(world.block(number))
-            self.elements[number * BLOCK : number * BLOCK + len(part)] = part.flatten(1)
-
-    def scores(self, query: torch.Tensor, items: torch.Tensor | slice) -> torch.Tensor:
-        """(k, d) against items -> (b,)."""
-        cosines = query @ self.elements[items].float().view(-1, self.d).T
-        return cosines.view(len(query), -1, self.k).amax(2).sum(0)
-
-    def scan(self, query: torch.Tensor) -> list[int]:
-        with torch.inference_mode():
-            parts = [self.scores(query, slice(start, start + 512)) for start in range(0, self.n, 512)]
-            return torch.topk(torch.cat(parts), 10).indices.tolist()
-
-    def lists(self) -> None:
-        """Inverted lists over all elements, float32 as `IndexIVFFlat` has them."""
-        self.index = faiss.IndexIVFFlat(faiss.IndexFlatIP(self.d), self.d, 2048, faiss.METRIC_INNER_PRODUCT)
-        sample = self.elements[:: max(1, self.n // 20_000)]
-        self.index.train(sample.float().view(-1, self.d).numpy())
-        for start in range(0, self.n, BLOCK):
-            self.index.add(self.elements[start : start + BLOCK].float().view(-1, self.d).numpy())
-
-    def near(self, query: torch.Tensor, count: int, lists: int) -> list[int]:
-        params = faiss.SearchParametersIVF(nprobe=lists)
-        found = self.index.search(query.numpy(), count, params=params)[1]
-        items = torch.from_numpy(np.unique(found[found >= 0] // self.k))
-        with torch.inference_mode():
-            return items[torch.topk(self.scores(query, items), 10).indices].tolist()
-
-
 # ---- rows over the built index
 
 
@@ -288,6 +188,7 @@ class Bench:
         self.args, self.folder, self.world = args, folder, world
         self.index = Index.open(folder)
         self.run = self.index.model
+        self.asked = count()
         self.few = max(3, min(args.queries, 2_000_000 // args.items))
         """Queries of what looks at every item."""
 
@@ -330,32 +231,26 @@ class Bench:
         built = f"its lists take {time.perf_counter() - began:.0f} s to build"
         some = range(min(50, self.args.queries))
         right = [[str(item) for item in other.scan(queries[n])] for n in some]
-        for lists, count in ((16, 200), (64, 400)):
-            ask = partial(other.near, count=count, lists=lists)
+        for lists, most in ((16, 200), (64, 400)):
+            ask = partial(other.near, count=most, lists=lists)
             timed = Timed(lambda n, ask=ask: ask(queries[n]), self.args.queries, self.args.repeat)  # type: ignore[misc]
             got = [[str(item) for item in ask(queries[n])] for n in some]
             row(f"MaxSim, faiss over elements, {lists} lists", timed, scan, shared(right, got), built)
 
     def filters(self) -> None:
         head("filter")
-        plain = self.timed()
-        row("none", plain)
+        row("none", self.timed())
         for name in SHARES:
-            for how in (None, True):
-                given = {"where": {name: 1}, "exact": how}
-                # A range of its own for every query is a filter that nobody has asked for before.
-                other = Timed(lambda n, name=name, how=how: self.index.search(
-                    f"q{n}", where={name: {"gte": 1, "lt": 1.5 + n / 1000}}, exact=how), self.few, 1)  # fmt: skip
-                near, exact = (self.index.search_many(self.words(), **{**given, "exact": e}) for e in (how, True))
-                agreement, note = shared(ids(exact), ids(near)), "exact" if near[0].exact else ""
-                row(
-                    f"a {name} pass{', exact asked' if how else ''}",
-                    self.timed(few=True, **given),
-                    None,
-                    agreement,
-                    note,
-                )
-                row("  asked for the first time", other)
+            given = {"where": {name: 1}}
+            near, exact = (self.index.search_many(self.words(), exact=how, **given) for how in (None, True))
+            note = "exact, as the index decides" if near[0].exact else ""
+            row(f"a {name} pass", self.timed(few=True, **given), None, shared(ids(exact), ids(near)), note)
+            row("  the same, exact asked", self.timed(few=True, exact=True, **given))
+            row("  a filter nobody has asked for yet", Timed(partial(self.new_filter, name), self.few, 1))
+
+    def new_filter(self, name: str, n: int) -> None:
+        """Lets the same items pass as `{name: 1}`, in other words each time."""
+        self.index.search(f"q{n}", where={name: {"gte": 1, "lt": 1.5 + next(self.asked) / 1e6}})
 
     def extras(self) -> None:
         head("extras")

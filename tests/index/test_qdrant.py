@@ -343,6 +343,11 @@ def test_candidates_agree_as_measured(two: Two) -> None:
         narrow = part.near(proxy, "caption", 10)
         assert narrow is None or narrow.agreement is None
         assert images.near(proxy, "caption", 10_000) is None
+    with two.store.writing() as change:
+        change.set("agreement", 0.5)
+    assert two.remote.due()
+    two.remote.refresh()
+    assert not two.remote.due()
 
 
 def test_near_counts_biases(two: Two) -> None:
@@ -536,6 +541,12 @@ def test_a_server_that_is_not_there(tmp_path: Path) -> None:
 def test_what_is_no_url(url: str) -> None:
     with pytest.raises(DataError, match="expected http://host:6333"):
         connect(url)
+
+
+def test_no_url_with_a_password() -> None:
+    with pytest.raises(DataError, match="found a user or password in it") as refused:
+        connect("http://someone:secret@localhost:6333")
+    assert "secret" not in str(refused.value)
 
 
 def test_the_package_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

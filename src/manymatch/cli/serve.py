@@ -33,7 +33,8 @@ def serve(
     """Search an index in the browser, until Ctrl-C."""
     from ..index import Index
 
-    run(Index.open(index), host, port, open_browser=open_browser)
+    with Index.open(index) as opened:
+        run(opened, host, port, open_browser=open_browser)
 
 
 def run(index: Index, host: str = "127.0.0.1", port: int = 8421, *, open_browser: bool = False) -> None:

@@ -78,6 +78,8 @@ def embedded_records(
         raise DataError("add_embeddings: owners and captions belong to captions, the modality is image")
     if (pictures is None) != (source is None):
         raise DataError("add_embeddings: give pictures and their source together, or neither")
+    if isinstance(ids, str):
+        raise DataError(f"add_embeddings: ids is the string {ids!r}, expected a list of ids")
     columns: dict[str, Any] = {"ids": ids, "metadata": metadata, "owners": owners, "captions": captions}
     columns |= {"pictures": pictures, **{f"biases[{asking!r}]": given for asking, given in (biases or {}).items()}}
     for name, column in columns.items():
@@ -86,6 +88,9 @@ def embedded_records(
     for id in ids:
         if not isinstance(id, str) or not id:
             raise DataError(f"add_embeddings: id {id!r}, expected words that are not empty")
+    for about in metadata or ():
+        if not isinstance(about, Mapping):
+            raise DataError(f"add_embeddings: metadata {about!r}, expected a mapping of fields to values")
     packed = Packed.of(embedding)
     taken = [_biases(biases, asking, len(packed)) for asking in ASKING]
     records = [

@@ -51,5 +51,5 @@ def encoded(value: Any, what: str, name: str) -> str:
     """The value as JSON. Raises DataError, beginning with `what` and the name, for what JSON cannot hold."""
     try:
         return _encode(dict(value) if isinstance(value, Mapping) else value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise DataError(f"{what} {name!r}: {error}; expected what JSON can hold") from None

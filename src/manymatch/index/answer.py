@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ _DIVERSE = 200
 """Answers that are put in another order; those behind them keep theirs."""
 
 _FUSED = 1000
-"""Depth of each of the two lists that are fused, or more where more are wanted."""
+"""Depth of each of the two lists that are fused, whatever the page: another depth would be another order."""
 
 _COUNTED = 50
 """Where probabilities are told there are candidates for this many at least: right answers are counted one by one. With
@@ -114,8 +115,7 @@ class Answer:
             need = max(need, _DIVERSE)
         if not self._options.hybrid:
             return self._scored(need)
-        depth = _FUSED * -(-need // _FUSED)
-        return fuse(self._pool, self._asked, self._scored(depth), depth)
+        return fuse(self._pool, self._asked, self._scored(max(need, _FUSED)), _FUSED, need)
 
     def _kept(self, ranked: Ranked) -> Ranked:
         """Those at or above the asked probability, in unchanged order."""
@@ -133,13 +133,10 @@ class Answer:
         if options.group_by is None:
             shown = self.ordered(max(need, _LOOKED_AT if options.meanings else 0))
             page = shown.at(np.arange(options.offset, min(need, len(shown))))
-            hits = self._hits(page, options.offset)
+            hits = self._hits(page, range(options.offset + 1, options.offset + len(page) + 1))
         else:
             grouped = self._grouped(need)[options.offset : need]
-            groups = tuple(
-                Group(value, self._hits(members, options.offset + place))
-                for place, (value, members) in enumerate(grouped)
-            )
+            groups = tuple(Group(value, self._hits(members, ranks)) for value, members, ranks in grouped)
             hits = tuple(replace(group.hits[0], rank=options.offset + n + 1) for n, group in enumerate(groups))
         scored = self._counted()
         meant: tuple[Any, Any] = self._meant() if options.meanings else (None, None)
@@ -209,8 +206,8 @@ class Answer:
             return [[item.owner or item.id] for item in self._pool.items(handles)]
         return self._pool.values(field, handles)
 
-    def _grouped(self, count: int) -> list[tuple[Any, Ranked]]:
-        """The first `count` values in the order of their best item, with their first items."""
+    def _grouped(self, count: int) -> list[tuple[Any, Ranked, list[int]]]:
+        """The first `count` values in the order of their best item, with their first items and the ranks of these."""
         field, depth = str(self._options.group_by), max(_LOOKED_AT, 4 * count)
         while True:
             found = self.ordered(depth)
@@ -221,7 +218,8 @@ class Answer:
             first = list(members.items())[:count]
             full = all(len(m) >= self._options.per_group for _, m in first) or depth >= _FILLED or not found.exact
             if (len(first) == count and full) or len(found) < depth:
-                return [(value, found.at(np.array(m[: self._options.per_group]))) for value, m in first]
+                chosen = [(value, np.array(places[: self._options.per_group])) for value, places in first]
+                return [(value, found.at(places), (places + 1).tolist()) for value, places in chosen]
             depth *= 4
 
     def _meant(self) -> tuple[tuple[Meant, ...], str]:
@@ -229,7 +227,7 @@ class Answer:
         if not len(first):
             return (), "no answers"
         answers = self._pool.take(first.handles)
-        hits = self._hits(first, 0, explained=False)
+        hits = self._hits(first, range(1, len(first) + 1), explained=False)
         weights = None if self._curve is None else [hit.probability or 0.0 for hit in hits]
         found = meanings(self._asked.embedding, answers, weights=weights, captions=[hit.caption for hit in hits])
         shown = tuple(
@@ -249,10 +247,11 @@ class Answer:
         handles = None
         if self._options.confident is not None and self._curve is not None:
             handles = self._kept(self._scored(self._options.offset + self._options.k)).handles
-        return self._pool.facet(field, handles, _VALUES)
+        # Pools keep what they found: the caller's list is its own.
+        return list(self._pool.facet(field, handles, _VALUES))
 
-    def _hits(self, ranked: Ranked, offset: int, *, explained: bool = True) -> tuple[Hit, ...]:
-        """The items as they are shown, ranked from `offset` + 1."""
+    def _hits(self, ranked: Ranked, ranks: Sequence[int], *, explained: bool = True) -> tuple[Hit, ...]:
+        """The items as they are shown."""
         items = self._pool.items(ranked.handles)
         probabilities = [None] * len(items) if self._curve is None else self._curve.probability(ranked.raw).tolist()
         why: list[Any] = [None] * len(items)
@@ -263,7 +262,7 @@ class Answer:
             why = [[match.to_json() for match in each] for each in matches]
         return tuple(
             Hit(
-                rank=offset + n + 1,
+                rank=ranks[n],
                 id=item.id,
                 modality=item.modality,
                 score=float(ranked.score[n]),

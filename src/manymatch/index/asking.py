@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Real
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,8 @@ class Options:
         for name, value, least in (("k", self.k, 1), ("offset", self.offset, 0), ("per_group", self.per_group, 1)):
             if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
                 raise DataError(f"search: {name} is {value!r}, expected a whole number of at least {least}")
+            # Ranks are told as JSON, which knows no whole numbers of other libraries.
+            object.__setattr__(self, name, index(value))
         for name, share in (("confident", self.confident), ("diverse", self.diverse)):
             number = isinstance(share, Real) and not isinstance(share, bool)
             if share is not None and not (number and 0 <= share <= 1):

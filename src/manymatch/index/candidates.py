@@ -123,13 +123,20 @@ class Candidates:
         plans: asking modality -> plan for the first ten.
         deep: the same for the first hundred.
         generation, last: the store's, when it was built, and its last row then.
+        wanted: the agreement that the plans were made for.
     """
 
     def __init__(
-        self, engine: Engine, plans: Mapping[str, Plan], deep: Mapping[str, Plan], generation: str, last: int
+        self,
+        engine: Engine,
+        plans: Mapping[str, Plan],
+        deep: Mapping[str, Plan],
+        generation: str,
+        last: int,
+        wanted: float,
     ) -> None:
         self.engine, self.plans, self.deep = engine, dict(plans), dict(deep)
-        self.generation, self.last = generation, last
+        self.generation, self.last, self.wanted = generation, last, wanted
 
     @classmethod
     def open(cls, path: Path, name: str) -> Candidates | None:
@@ -143,7 +150,8 @@ class Candidates:
                 break
         if header is None or engine is None:
             return None
-        return cls(engine, plans_of(header), plans_of(header, "deep"), header["generation"], int(header["last"]))
+        plans, deep = plans_of(header), plans_of(header, "deep")
+        return cls(engine, plans, deep, header["generation"], int(header["last"]), float(header["wanted"]))
 
     @classmethod
     def build(
@@ -170,13 +178,14 @@ class Candidates:
             found = choose_plans(engine, gallery, asked, who, first_of(gallery, asked, who, (TOP, DEEP)), wanted)
             if found:
                 plans[who], deep[who] = found
-        return cls(engine, plans, deep, gallery.tail.generation, gallery.tail.last)
+        return cls(engine, plans, deep, gallery.tail.generation, gallery.tail.last, wanted)
 
     def asked(self, who: Modality, need: int, passing: int, count: int) -> Plan | None:
         """How to find the first `need` of the `passing` items, of `count` in all, that a filter lets through.
 
         They lie as much deeper among all items as there are more of those. None where scoring them all is no dearer,
-        or agreement was not reached.
+        or agreement was not reached. Its agreement is that of the first ten, or deeper of the first hundred, and not a
+        number behind these.
         """
         depth = need * count / max(1, passing)
         first = depth <= TOP + 1
@@ -184,18 +193,18 @@ class Candidates:
         if plan is None or plan.count is None or depth > _DEEPEST:
             return None
         times = max(1.0, depth / (TOP if first else DEEP))
-        wanted = max(_FEWEST, math.ceil(plan.count * times * passing / count))
+        wanted = max(min(_FEWEST, plan.count), math.ceil(plan.count * times * passing / count))
         effort = math.ceil(plan.effort * times)
         price = _SCANNED * passing if passing == count else _SCORED * passing
         if wanted > most(passing) or self.engine.looked_at(effort) + _SCORED * wanted >= price:
             return None
-        return Plan(wanted, effort, plan.agreement)
+        return Plan(wanted, effort, plan.agreement if depth <= DEEP + 1 else math.nan)
 
     def write(self, path: Path) -> None:
         """Put the file in place."""
         kept = {"plans": self.plans, "deep": self.deep}
-        facts = {name: {who: asdict(plan) for who, plan in plans.items()} for name, plans in kept.items()}
-        write_derived(path, self.generation, {**facts, "last": self.last}, self.engine.write)
+        facts: dict[str, Any] = {name: {who: asdict(p) for who, p in plans.items()} for name, plans in kept.items()}
+        write_derived(path, self.generation, facts | {"last": self.last, "wanted": self.wanted}, self.engine.write)
 
 
 def plans_of(header: Mapping[str, Any], name: str = "plans") -> dict[str, Plan]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import DataError
 from .filters import Condition, Value, Where, value_of
 from .words import TOKENS, all_of
 
@@ -53,9 +54,16 @@ CREATE VIRTUAL TABLE fact_words USING fts5 (
 
 
 def facts_of(metadata: Mapping[str, Any], labels: Sequence[str]) -> Iterable[tuple[str, Value]]:
-    """Field and value of every fact, each once, in order; a value that no filter compares gives none."""
+    """Field and value of every fact, each once, in order; a value that no filter compares gives none.
+
+    Raises:
+        DataError: objects in objects in objects, a thousand deep or without an end.
+    """
     flat = chain(_flat("", metadata), (("labels", label) for label in labels))
-    return dict.fromkeys(flat)
+    try:
+        return dict.fromkeys(flat)
+    except RecursionError:
+        raise DataError("metadata: objects lie too deep in each other; flatten them") from None
 
 
 def _flat(prefix: str, value: object) -> Iterator[tuple[str, Value]]:

@@ -32,6 +32,9 @@ __all__ = ["Index"]
 
 _MODALITIES: tuple[Modality, ...] = ("image", "caption")
 
+_PATIENCE = 5.0
+"""Seconds that closing waits for what is made in the background."""
+
 _BATCH = 256
 """Images of one acknowledged batch of `build`."""
 
@@ -124,6 +127,9 @@ class Index(Upkeep):
     def close(self) -> None:
         """Let go of connections and maps. An index that is used again opens what it needs."""
         self._closing.set()
+        if self._keeping is not None and self._keeping is not threading.current_thread():
+            # Candidates take minutes to build and cannot be left half way; those who close do not wait that long.
+            self._keeping.join(_PATIENCE)
         self._collection.close()
         self._store.close()
 
@@ -231,7 +237,6 @@ class Index(Upkeep):
         found = calibrate(self.model, pairs, truth=truth)
         with self._store.writing() as change:
             change.set("calibration", found.to_json())
-            change.changed = True
 
     # ---- keeping
 
@@ -260,7 +265,7 @@ class Index(Upkeep):
         while True:
             try:
                 self.refresh()
-            except Error as error:
+            except (Error, OSError) as error:
                 # Searches go on without candidates; what is wrong with the folder may be mended meanwhile.
                 warnings.warn(f"{self.path}: {error}", RuntimeWarning, stacklevel=1)
             if self._closing.wait(every):

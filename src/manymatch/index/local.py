@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -224,7 +225,8 @@ class LocalPool:
         found, late = self._found(candidates, proxy, count, effort), self._late(proxy, count)
         positions, scores = (np.concatenate(parts) for parts in zip(found, late, strict=True))
         positions = positions[best(scores, count)]
-        measured = plan.agreement if self._passing is None else None
+        # Nobody has measured answers that a filter thins, or deeper ones than a hundred.
+        measured = None if self._passing is not None or math.isnan(plan.agreement) else plan.agreement
         return Near(np.sort(positions), measured) if len(positions) >= min(need, len(self)) else None
 
     def _found(self, candidates: Candidates, proxy: Array, count: int, effort: int) -> tuple[Array, Array]:

@@ -118,7 +118,6 @@ def _choose(store: Store, folder: Path, wish: Wish) -> None:
         for name, value in wanted.items():
             if value is not None and value != change.settings().get(name):
                 change.set(name, value)
-                change.changed = True
 
 
 def expect(store: Store, model: Model) -> None:

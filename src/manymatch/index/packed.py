@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import DataError
+from ..errors import DataError, UnknownName
 
 if TYPE_CHECKING:
     from ..embeddings import Embedding
@@ -16,6 +17,19 @@ if TYPE_CHECKING:
 __all__ = ["Packed"]
 
 Array = np.ndarray[Any, Any]
+
+_AXES: Mapping[str, tuple[str, ...]] = {
+    "points": ("d",),
+    "sets": ("k", "d"),
+    "samples": ("j", "d"),
+    "gaussians": ("d",),
+    "boxes": ("d",),
+    "fragments": ("d",),
+}
+"""Kind -> the axes of its layout."""
+
+_TENSORS = {"gaussians": 2, "boxes": 2}
+"""How many of these an item has, where it is not one."""
 
 _RAGGED = "f"
 """The axis that may differ from item to item (fragments); all others are the same for a whole index."""
@@ -29,11 +43,34 @@ class Packed:
         kind: "points", "sets", "samples", "gaussians", "boxes" or "fragments".
         layout: sizes of its axes: points `{"d": 256}`, sets `{"k": 4, "d": 256}`; the number of fragments is left out.
         rows: (n, p) numbers, or a list of n rows of different lengths (fragments).
+
+    Raises:
+        UnknownName: a kind that does not exist.
+        DataError: axes of another kind, or rows of another length than these axes give.
     """
 
     kind: str
     layout: Mapping[str, int]
     rows: Array | list[Array]
+
+    def __post_init__(self) -> None:
+        if self.kind not in _AXES:
+            raise UnknownName("kind of embedding", self.kind, _AXES)
+        if set(self.layout) != set(_AXES[self.kind]):
+            found, wanted = ", ".join(self.layout), ", ".join(_AXES[self.kind])
+            raise DataError(f"{self.kind}: layout with the axes {found or 'none'}, expected {wanted}")
+        shape = np.shape(self.rows) if isinstance(self.rows, np.ndarray) else (len(self), 0)
+        if len(shape) != 2:
+            raise DataError(f"{self.kind}: rows of shape {shape}, expected (n, p)")
+        lengths = {shape[1]} if isinstance(self.rows, np.ndarray) else {len(row) for row in self.rows}
+        width = _TENSORS.get(self.kind, 1) * math.prod(self.layout.values())
+        for length in lengths if len(self) else ():
+            # Of fragments the pooled vector comes first, then as many as there are.
+            if length != width and (self.kind != "fragments" or not length or length % width):
+                several = "a multiple of " if self.kind == "fragments" else ""
+                raise DataError(
+                    f"{self.kind}: a row of {length} numbers, expected {several}{width} for {dict(self.layout)}"
+                )
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -36,8 +36,8 @@ class Near:
 
     Attributes:
         handles: (n,), in the order of the store.
-        agreement: with exact search, as last measured with queries of the asking modality; None where what is asked is
-            not what was measured.
+        agreement: with exact search, over the first ten or (where it was looked deeper) hundred, as last measured with
+            queries of the asking modality; None where what is asked is not what was measured.
     """
 
     handles: Array

@@ -55,7 +55,10 @@ class Hit:
 
 @dataclass(frozen=True)
 class Group:
-    """Hits that share a value of a metadata field, best first; `value` is None for those without the field."""
+    """Hits that share a value of a metadata field, best first, with their ranks among all answers.
+
+    `value` is None for those without the field.
+    """
 
     value: Any
     hits: tuple[Hit, ...]
@@ -99,10 +102,11 @@ class Results:
     Attributes:
         query: the words, the name of the picture, or the id of `like`.
         hits: the results asked for; empty when nothing passes, or the offset is behind the last. Of a grouped search
-            the best of each group.
+            the best of each group, ranked among these.
         exact: True when every item that passes the filter was scored by the run's own similarity.
-        agreement: of an approximate answer, the share of the exact first ten that it found when last measured with
-            queries of the asking modality; None when the answer is exact, or what was asked is not what was measured.
+        agreement: of an approximate answer, the share of the exact first ten (where it looked deeper, of the first
+            hundred) that was found when last measured with queries of the asking modality; None when the answer is
+            exact, or what was asked is not what was measured: a filter, an unwanted example, more than a hundred.
         searched: how many items pass the filter.
         milliseconds: wall time of the search, the encoding of the query included; reading run and index for the first
             time is not.

@@ -122,20 +122,20 @@ class Snapshot:
         found = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'items'").fetchone()
         return 0 if found is None else int(found[0])
 
-    def changes_since(self, generation: str) -> Changes | None:
+    def changes_since(self, generation: str, modality: Modality | None = None) -> Changes | None:
         """What to do to something made from `generation`, or None where that is not in this store's history.
 
         It is not when it was made by another index, in a future that was lost with a write-ahead log, or before what
         was forgotten.
         """
         counter, _, token = generation.partition("-")
-        query = "SELECT counter, last_row FROM generations WHERE token = ?"
-        found = self._connection.execute(query, (token,)).fetchone()
-        if found is None or str(found[0]) != counter:
+        query = "SELECT counter, last_row FROM generations WHERE counter = CAST(? AS INTEGER) AND token = ?"
+        found = self._connection.execute(query, (counter, token)).fetchone()
+        if found is None:
             return None
         # The sign keeps SQLite from walking over all rows that ever left.
-        query = "SELECT row FROM gone WHERE counter > ? AND +row <= ? ORDER BY row"
-        return Changes(found[1], facts.row_array(self._connection.execute(query, found)))
+        query = "SELECT row FROM gone WHERE counter > ? AND +row <= ? AND modality = coalesce(?, modality) ORDER BY row"
+        return Changes(found[1], facts.row_array(self._connection.execute(query, (*found, modality))))
 
     # ---- items
 

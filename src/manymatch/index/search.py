@@ -139,13 +139,16 @@ def _against(pool: Pool, unlike: Embedding, handles: Array, exact: bool) -> Arra
     return np.asarray(raw[0] if len(everything) == len(handles) else raw[0][np.isin(everything, handles)])
 
 
-def fuse(pool: Pool, asked: Asked, ranked: Ranked, depth: int) -> Ranked:
+def fuse(pool: Pool, asked: Asked, ranked: Ranked, depth: int, need: int) -> Ranked:
     """Reciprocal rank fusion of the first `depth` by similarity and the first `depth` by words (BM25).
+
+    Args:
+        need: items wanted; where they are more than `depth`, the next by similarity follow with a score of 0.
 
     Returns:
         The items of both lists; `score` is the sum of 1 / (60 + rank) over the lists an item is in.
     """
-    first = ranked.first(depth)
+    first = ranked.first(max(need, depth))
     found = pool.words(asked.text or "", depth)
     if asked.item is not None:
         found = found[~np.isin(found, pool.handle(asked.item))]
@@ -153,7 +156,8 @@ def fuse(pool: Pool, asked: Asked, ranked: Ranked, depth: int) -> Ranked:
     handles = np.concatenate([first.handles, fresh])
     raw = np.concatenate([first.raw, pool.scores(asked.embedding, fresh) if len(fresh) else np.empty(0, np.float32)])
     score = np.zeros(len(handles), np.float32)
-    score[: len(first)] = 1 / (_RANKS + 1 + np.arange(len(first)))
+    fused = min(depth, len(first))
+    score[:fused] = 1 / (_RANKS + 1 + np.arange(fused))
     places = {handle: place for place, handle in enumerate(handles.tolist())}
     for place, handle in enumerate(found.tolist()):
         score[places[handle]] += 1 / (_RANKS + 1 + place)

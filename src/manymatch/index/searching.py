@@ -45,18 +45,20 @@ class Search:
         names = [name_of(query, like) for query in queries]
         if unlike[0] is not None or unlike[1] is not None:
             name_of(*unlike, called=("unlike", "unlike_item"))
-        pool = self._reading.pool(self._modality, self._where)
-        if pool is not None and (any(query is not None for query in queries) or unlike[0] is not None):
+        everything = self._reading.pool(self._modality, Where())
+        if everything is not None and (any(query is not None for query in queries) or unlike[0] is not None):
             # Loaded before the clock starts; an index without items needs no run.
             _ = self._index.model
         self._check_fields()
-        if pool is None:
+        if everything is None:
             for id in (like, unlike[1]):
                 if id is not None:
                     self._reading.item(id)
             return [self._nothing(name) for name in names]
-        _ = pool.similarity
+        _ = everything.similarity
         began = time.perf_counter()
+        pool = self._reading.pool(self._modality, self._where) if self._where else everything
+        assert pool is not None, "there are items of this modality"
         with one_thread():
             asked = self._asked(queries, like, unlike)
             answers = self._answers(pool, asked)

@@ -102,6 +102,9 @@ class Store:
         Args:
             settings: all that a store must have, except what it names or begins by itself: format, spaces,
                 generation, identity, calibration.
+
+        Raises:
+            DataError: something is there already, or nothing can be written there.
         """
         connection = connect(path, cls.wait_seconds, create=True)
         try:
@@ -110,6 +113,8 @@ class Store:
                 connection.execute("PRAGMA page_size = 16384")
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("BEGIN IMMEDIATE")
+                if not Snapshot(connection).is_blank():
+                    raise DataError(f"{path.parent}: another process has just made an index here; try again")
                 for statement in _statements(_SCHEMA):
                     connection.execute(statement)
                 transaction = Transaction(connection)

@@ -108,7 +108,7 @@ class View:
         self, old: Gallery, modality: Modality, space: Space, snapshot: Snapshot
     ) -> tuple[Vectors, Vectors, Array] | None:
         """The old gallery's rows with what came and went since."""
-        changes = snapshot.changes_since(old.tail.generation)
+        changes = snapshot.changes_since(old.tail.generation, modality)
         if changes is None or old.base.space != space:
             return None
         new = Vectors.read(snapshot, modality, space, old.tail.last)
@@ -118,7 +118,7 @@ class View:
         self, base: Vectors, modality: Modality, space: Space, snapshot: Snapshot
     ) -> tuple[Vectors, Vectors, Array] | None:
         """A mapped file with what came and went since; None where it is not of this store's history."""
-        changes = snapshot.changes_since(base.generation)
+        changes = snapshot.changes_since(base.generation, modality)
         if changes is None:
             return None
         return base, Vectors.read(snapshot, modality, space, base.last), changes.gone
@@ -162,12 +162,11 @@ class View:
         from .candidates import Candidates
 
         old = before.candidates if before is not None else None
-        candidates = old if old is not None and not self._late(old, gallery, snapshot) else None
+        candidates = old if old is not None and not self._late(old, modality, gallery, snapshot) else None
         if candidates is None:
             opened = Candidates.open(self.candidates_at(modality, name), name)
-            usable = opened is not None and snapshot.changes_since(opened.generation) is not None
-            candidates = opened if usable else None
-        changes = None if candidates is None else snapshot.changes_since(candidates.generation)
+            candidates = opened if opened is not None and self._usable(opened, snapshot) else None
+        changes = None if candidates is None else snapshot.changes_since(candidates.generation, modality)
         return Shelf(gallery, candidates, changes is None or not len(changes.gone))
 
     def restock(self, modality: Modality) -> None:
@@ -177,10 +176,14 @@ class View:
             if shelf is not None:
                 self._before[modality] = Shelf(shelf.gallery, None)
 
-    def _late(self, candidates: Candidates, gallery: Gallery, snapshot: Snapshot) -> bool:
-        """Whether the structure is none of this store's, or too many items came and went since."""
-        changes = snapshot.changes_since(candidates.generation)
-        if changes is None:
+    def _usable(self, candidates: Candidates, snapshot: Snapshot) -> bool:
+        """Whether the structure is of this store's history, and was measured for the agreement that is wanted."""
+        return candidates.wanted == self._wanted and snapshot.changes_since(candidates.generation) is not None
+
+    def _late(self, candidates: Candidates, modality: Modality, gallery: Gallery, snapshot: Snapshot) -> bool:
+        """Whether the structure cannot be used, or too many items came and went since."""
+        changes = snapshot.changes_since(candidates.generation, modality)
+        if changes is None or not self._usable(candidates, snapshot):
             return True
         came = len(gallery.rows) - int(np.searchsorted(gallery.rows, candidates.last, side="right"))
         return came + len(changes.gone) > max(_FEW, _BEHIND * len(gallery))
@@ -192,7 +195,7 @@ class View:
             shelf = self.shelf(modality, snapshot)
             if shelf is None or not len(shelf.gallery) or self.engine(modality, len(shelf.gallery)) == "exact":
                 continue
-            if shelf.candidates is None or self._late(shelf.candidates, shelf.gallery, snapshot):
+            if shelf.candidates is None or self._late(shelf.candidates, modality, shelf.gallery, snapshot):
                 late.append(modality)
         return late
 
@@ -280,7 +283,7 @@ class View:
 
         name = self.engine(modality, snapshot.count(modality))
         header = None if name == "exact" else header_at(self.candidates_at(modality, name))
-        if header is None or snapshot.changes_since(header["generation"]) is None:
+        if header is None or header["wanted"] != self._wanted or snapshot.changes_since(header["generation"]) is None:
             return {}
         return plans_of(header)
 

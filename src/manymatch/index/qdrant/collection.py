@@ -109,13 +109,13 @@ class QdrantCollection:
         """Wait for the server to have its graph ready, and measure how many candidates a search has to ask for.
 
         That reads every item once over the network; it is done when it never was, and when the number of items has
-        changed by more than a quarter since.
+        changed by more than a quarter since, or another agreement is wanted.
         """
         told = progress or (lambda what: None)
         with self._measuring:
             settings = self._settings()
             reading, server = self._reading(settings), self._there(settings)
-            late = due(reading, settings.measured)
+            late = due(reading, settings.measured, settings.wanted)
             if server is None or not late:
                 return
             found = measure(reading, server, late, settings.wanted, told)
@@ -126,7 +126,7 @@ class QdrantCollection:
     def due(self) -> bool:
         """Whether `refresh` would measure."""
         settings = self._settings()
-        return bool(due(self._reading(settings), settings.measured))
+        return bool(due(self._reading(settings), settings.measured, settings.wanted))
 
     def about(self) -> dict[str, Any]:
         """As JSON. `generation` is None: the server has none."""

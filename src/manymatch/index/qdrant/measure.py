@@ -40,25 +40,27 @@ _GROWN = 0.25
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of searching one modality, when it had `count` items."""
+    """What was measured of searching one modality, when it had `count` items and that agreement was wanted."""
 
     count: int
+    wanted: float
     plans: Mapping[str, Plan]
 
     @classmethod
     def of_json(cls, told: Mapping[str, Any]) -> Measured:
-        return cls(told["count"], {asking: Plan(**plan) for asking, plan in told["plans"].items()})
+        return cls(told["count"], told["wanted"], {asking: Plan(**plan) for asking, plan in told["plans"].items()})
 
     def to_json(self) -> dict[str, Any]:
-        return {"count": self.count, "plans": {asking: asdict(plan) for asking, plan in self.plans.items()}}
+        plans = {asking: asdict(plan) for asking, plan in self.plans.items()}
+        return {"count": self.count, "wanted": self.wanted, "plans": plans}
 
 
-def due(reading: QdrantReading, before: Mapping[str, Measured]) -> list[Modality]:
-    """Modalities too large to score whole, that were never measured or have changed since."""
+def due(reading: QdrantReading, before: Mapping[str, Measured], wanted: float) -> list[Modality]:
+    """Modalities too large to score whole, that were never measured, have changed since, or for another agreement."""
     out: list[Modality] = []
     for modality in _MODALITIES:
         count = reading.count(modality)
-        old = before[modality].count if modality in before else 0
+        old = before[modality].count if modality in before and before[modality].wanted == wanted else 0
         if count > EXACT_UP_TO and abs(count - old) > _GROWN * old:
             out.append(modality)
     return out
@@ -75,7 +77,7 @@ def measure(
             told(f"agreement among {modality}s")
             pool = reading.pool(modality, Where())
             if pool is not None:
-                out[modality] = Measured(len(pool), _plans(reading, server, pool, modality, wanted))
+                out[modality] = Measured(len(pool), wanted, _plans(reading, server, pool, modality, wanted))
     return out
 
 

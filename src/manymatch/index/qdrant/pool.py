@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -48,20 +49,25 @@ _FOUND = [*ITEM, "embedding"]
 
 
 class Samples:
-    """The last few samples, so that not every search fetches one. Five minutes old they still stand for the others."""
+    """The last few samples, so that not every search fetches one. Five minutes old they still stand for the others.
+
+    Thread-safe.
+    """
 
     def __init__(self, count: int = 8, seconds: float = 300.0) -> None:
         self._count, self._seconds = count, seconds
         self._kept: dict[str, tuple[float, list[models.Record]]] = {}
+        self._lock = threading.Lock()
 
     def get(self, name: str, draw: Callable[[], list[models.Record]]) -> list[models.Record]:
         """The sample of that name, drawn anew when it is old."""
         drawn, page = self._kept.get(name, (-np.inf, []))
         if time.monotonic() - drawn > self._seconds:
             page = draw()
-            for other in sorted(self._kept, key=lambda other: self._kept[other][0])[: -self._count]:
-                self._kept.pop(other, None)
-            self._kept[name] = time.monotonic(), page
+            with self._lock:
+                self._kept[name] = time.monotonic(), page
+                for other in sorted(self._kept, key=lambda other: self._kept[other][0])[: -self._count]:
+                    del self._kept[other]
         return page
 
 

@@ -68,6 +68,9 @@ def connect(url: str, key: str | None = None) -> QdrantClient:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise DataError(f"url {url!r} of a Qdrant server: expected http://host:6333, https://host:6333 or {MEMORY}")
+    if "@" in parts.netloc:
+        # The url is stored, and shown in messages.
+        raise DataError(f"url of the Qdrant server {parts.hostname}: found a user or password in it; set {KEY} instead")
     with warnings.catch_warnings():
         if parts.hostname in _LOOPBACK:
             warnings.filterwarnings("ignore", "Api key is used with an insecure connection", UserWarning)

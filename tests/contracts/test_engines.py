@@ -37,7 +37,14 @@ from manymatch.index import Added, Index
 ENGINES = [
     "exact",
     "faiss",
-    pytest.param("qdrant", marks=pytest.mark.skipif(bool(missing_qdrant()), reason=missing_qdrant() or "it is there")),
+    pytest.param(
+        "qdrant",
+        marks=[
+            # Its in-memory mode compares item by item in Python.
+            pytest.mark.slow,
+            pytest.mark.skipif(bool(missing_qdrant()), reason=missing_qdrant() or "it is there"),
+        ],
+    ),
 ]
 if SERVER:
     ENGINES.append("qdrant server")

@@ -497,14 +497,14 @@ def test_many_threads_see_whole_generations(tmp_path: Path, monkeypatch: pytest.
             failures.append(error)
 
     def change() -> None:
-        for n in range(8):
+        for n in range(5):
             added = [f"p{m}" for m in range(200 + 10 * n, 210 + 10 * n)]
             index.add(described(10, start=200 + 10 * n))
             states.append(states[-1] | set(added))
             gone = sorted(states[-1])[n::9]
             index.delete(gone)
             states.append(states[-1] - set(gone))
-            if n == 4:
+            if n == 2:
                 index.refresh()
 
     threads = [threading.Thread(target=ask, args=(n,)) for n in range(16)]

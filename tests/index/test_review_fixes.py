@@ -159,7 +159,7 @@ def test_keeping_up_survives_a_disk_that_fails(index: Index, monkeypatch: pytest
 
 def test_another_agreement_is_measured_anew(tmp_path: Path) -> None:
     model = FakeModel()
-    index = Index.build(model, some_pairs(400), tmp_path / "x", engine="faiss", agreement=0.5)
+    index = Index.build(model, some_pairs(240, captions=1), tmp_path / "x", engine="faiss", agreement=0.5)
     assert index.info()["agreement"]["image"]
     index.close()
     again = Index.open(tmp_path / "x", model)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import DataError
-from ..candidates import Plan
+from ..candidates import TOP, Plan
 from ..filters import Value
 from ..gallery import finite_scores
 from ..reading import Near
@@ -146,8 +146,8 @@ class QdrantPool:
         handles = handles_of(found)
         self._keep(handles, [point.payload or {} for point in found], _FOUND)
         handles = handles[np.argsort(self._orders(handles), kind="stable")]
-        # A filter leaves other items than agreement was measured with.
-        agreement = None if self._filtered else plan.agreement
+        # A filter leaves other items than agreement was measured with, and it was measured of the first ten.
+        agreement = None if self._filtered or need > TOP + 1 else plan.agreement
         return Near(handles, agreement) if len(handles) >= min(need, len(self)) else None
 
     def _nearest(self, proxy: Array, count: int, effort: int) -> list[Any]:

@@ -48,8 +48,8 @@ from manymatch import runs
 from manymatch.calibration import Calibration, Curve
 from manymatch.embeddings import Sets
 from manymatch.index import Index
-from manymatch.index.derived import header_at
-from manymatch.index.store import Store
+from manymatch.index.local.derived import header_at
+from manymatch.index.store.store import Store
 from manymatch.similarity import SmoothChamfer
 
 ROWS = ("store", "build", "open", "memory", "search", "filter", "extras", "many", "tail")

@@ -91,9 +91,9 @@ def keep_worlds(patch: pytest.MonkeyPatch) -> None:
 
 def lower_limits(patch: pytest.MonkeyPatch, limit: int = 30) -> None:
     """Let engines give candidates of a hundred items already, and what is derived be made again after few changes."""
-    for module in ("view", "local", *(() if missing_qdrant() else ("qdrant.pool", "qdrant.measure"))):
+    for module in ("local.view", "local.collection", *(() if missing_qdrant() else ("qdrant.pool", "qdrant.measure"))):
         patch.setattr(f"manymatch.index.{module}.EXACT_UP_TO", limit)
-    patch.setattr("manymatch.index.view._FEW", limit)
+    patch.setattr("manymatch.index.local.view._FEW", limit)
     if not missing_qdrant():
         # The client's own mode goes through every item in Python for each query.
         patch.setattr("manymatch.index.qdrant.measure.EFFORTS", (32,))

@@ -183,7 +183,7 @@ def test_approximate_search_reaches_what_it_promises_or_is_exact(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for module in ("view", "local"):
+    for module in ("local.view", "local.collection"):
         monkeypatch.setattr(f"manymatch.index.{module}.EXACT_UP_TO", 20)
     model = runs_in[name, mode]
     stored = [rounded(e, "float16") for e in encode_pairs(model, gallery, 256, None)]

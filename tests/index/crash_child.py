@@ -29,10 +29,10 @@ import numpy as np
 from manymatch.errors import DataError
 from manymatch.index import Index
 from manymatch.index.filters import Where
-from manymatch.index.packed import Packed
-from manymatch.index.rows import Modality, Snapshot
-from manymatch.index.store import Store
-from manymatch.index.vectors import Space, Vectors
+from manymatch.index.local.vectors import Space, Vectors
+from manymatch.index.store.packed import Packed
+from manymatch.index.store.rows import Modality, Snapshot
+from manymatch.index.store.store import Store
 
 WIDTH = 16
 MANY_GROUPS = 25

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from manymatch.index.rows import Record
-from manymatch.index.store import Store
+from manymatch.index.store.rows import Record
+from manymatch.index.store.store import Store
 
 SETTINGS = {
     "fingerprint": "0" * 64,

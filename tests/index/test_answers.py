@@ -478,9 +478,9 @@ def test_numpy_numbers_are_numbers(index: Index) -> None:
 
 
 def test_many_threads_see_whole_generations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("view", "local"):
+    for module in ("local.view", "local.collection"):
         monkeypatch.setattr(f"manymatch.index.{module}.EXACT_UP_TO", 30)
-    monkeypatch.setattr("manymatch.index.view._FEW", 20)
+    monkeypatch.setattr("manymatch.index.local.view._FEW", 20)
     model = FakeModel("points", d=32)
     index = Index.build(model, described(160), tmp_path / "x", precision="float32", engine="faiss")
     states = [frozenset(f"p{n}" for n in range(160))]

@@ -15,10 +15,10 @@ from manymatch.calibration import Calibration, Curve
 from manymatch.embeddings import Sets
 from manymatch.errors import UnknownName
 from manymatch.index import Index
-from manymatch.index.candidates import First, expected
-from manymatch.index.engines.faiss import Faiss
-from manymatch.index.gallery import best
-from manymatch.index.store import Store
+from manymatch.index.local.candidates import First, expected
+from manymatch.index.local.engines.faiss import Faiss
+from manymatch.index.local.gallery import best
+from manymatch.index.store.store import Store
 
 Array = np.ndarray[Any, Any]
 
@@ -82,7 +82,7 @@ def test_where_agreement_is_out_of_reach_the_search_is_exact(tmp_path: Path) -> 
 def test_the_engine_follows_the_size_unless_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few = built(tmp_path / "x", "exact", spread=0.3, n=50)
     assert few.info()["engine"] == {"image": "exact", "caption": "exact"}
-    monkeypatch.setattr("manymatch.index.view.EXACT_UP_TO", 100)
+    monkeypatch.setattr("manymatch.index.local.view.EXACT_UP_TO", 100)
     model = FakeModel(d=32)
     index = Index.build(model, some_pairs(60), tmp_path / "y")
     assert index.info()["engine"] == {"image": "exact", "caption": "faiss"}
@@ -138,7 +138,7 @@ def test_items_that_came_and_went_since_are_taken_into_account(tmp_path: Path) -
 
 
 def test_filters_hold_for_candidates_and_for_what_came_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("manymatch.index.local.EXACT_UP_TO", 100)
+    monkeypatch.setattr("manymatch.index.local.collection.EXACT_UP_TO", 100)
     index = built(tmp_path / "x", "faiss", spread=0.3, n=1200)
     odd = [{"odd": n % 2} for n in range(1200)]
     index.add_embeddings([f"i{n}" for n in range(1200)], clustered(1200, 0.3), "image", metadata=odd)

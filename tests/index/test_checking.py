@@ -18,16 +18,16 @@ from typer.testing import CliRunner
 from manymatch.cli import app, main
 from manymatch.errors import DataError
 from manymatch.index import Index
-from manymatch.index.candidates import Plan
-from manymatch.index.checkup import Checkup
-from manymatch.index.store import Store
+from manymatch.index.care.checkup import Checkup
+from manymatch.index.local.candidates import Plan
+from manymatch.index.store.store import Store
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _few_queries() -> Iterator[None]:
     """Agreement measured with few items, so that others are left to ask with."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("manymatch.index.view._QUERIES", 20)
+        patch.setattr("manymatch.index.local.view._QUERIES", 20)
         yield
 
 
@@ -251,7 +251,7 @@ def test_broken_promises_are_told_and_built_again(tmp_path: Path, monkeypatch: p
     index = Index.build(FakeModel(d=32), some_pairs(1, captions=0), tmp_path / "x", engine="faiss")  # type: ignore[arg-type]
     index.add_embeddings([f"i{n}" for n in range(1100)], clustered(1100, 2.0), "image")
     with monkeypatch.context() as patch:
-        patch.setattr("manymatch.index.candidates.choose_plans", lambda *rest: 2 * [Plan(40, 4, 0.995)])
+        patch.setattr("manymatch.index.local.candidates.choose_plans", lambda *rest: 2 * [Plan(40, 4, 0.995)])
         index.refresh()
     index.close()
     found = index.check()

@@ -32,11 +32,11 @@ from crash_child import WIDTH, Group, groups_of, numbers_of
 from index_fakes import FakeModel, some_pairs
 
 from manymatch.index import Index
-from manymatch.index.checkup import Checkup
-from manymatch.index.derived import leftovers
-from manymatch.index.inspecting import inspect_derived
-from manymatch.index.store import Store
-from manymatch.index.truth import check_truth
+from manymatch.index.care.checkup import Checkup
+from manymatch.index.care.inspecting import inspect_derived
+from manymatch.index.care.truth import check_truth
+from manymatch.index.local.derived import leftovers
+from manymatch.index.store.store import Store
 
 KILLS = int(os.environ.get("MANYMATCH_KILLS", "60"))
 LONGEST = 0.1

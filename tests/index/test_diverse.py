@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from manymatch.embeddings import Boxes, Embedding, Fragments, Gaussians, Points, Samples, Sets
 from manymatch.errors import DataError
-from manymatch.index.diverse import mmr
+from manymatch.index.answers.diverse import mmr
 
 KINDS = ["points", "sets", "samples", "gaussians", "boxes", "fragments"]
 

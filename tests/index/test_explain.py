@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from manymatch.embeddings import Boxes, Embedding, Fragments, Gaussians, Points, Samples, Sets
 from manymatch.errors import DataError
-from manymatch.index.explain import elements_of, explain, explain_all, means_of
+from manymatch.index.answers.explain import elements_of, explain, explain_all, means_of
 from manymatch.similarity import BoxDistance, Cosine, MatchProbability, Order
 
 KINDS = ["points", "sets", "samples", "gaussians", "boxes", "fragments"]

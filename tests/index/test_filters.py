@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from store_fakes import caption, empty_store, image
 
 from manymatch.errors import DataError, UnknownName
-from manymatch.index.changes import Transaction
 from manymatch.index.filters import Condition, Where, parse_where, read_where
-from manymatch.index.store import Store
+from manymatch.index.store.changes import Transaction
+from manymatch.index.store.store import Store
 
 # ---- reading
 

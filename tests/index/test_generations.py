@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from store_fakes import caption, empty_store, image
 
 from manymatch.errors import UnknownName
-from manymatch.index.rows import Snapshot
-from manymatch.index.store import Store
+from manymatch.index.store.rows import Snapshot
+from manymatch.index.store.store import Store
 
 
 def _live(snapshot: Snapshot) -> dict[int, bytes]:

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from manymatch.embeddings import Boxes, Embedding, Fragments, Gaussians, Points, Samples, Sets
-from manymatch.index.packed import Packed
-from manymatch.index.rows import Record
-from manymatch.index.store import Store
-from manymatch.index.vectors import Space, Vectors
+from manymatch.index.local.vectors import Space, Vectors
+from manymatch.index.store.packed import Packed
+from manymatch.index.store.rows import Record
+from manymatch.index.store.store import Store
 
 SETTINGS = {
     "fingerprint": "f",

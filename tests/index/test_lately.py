@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from manymatch.index.lately import Lately
+from manymatch.index.local.lately import Lately
 
 
 class Source:

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from manymatch.embeddings import Boxes, Embedding, Fragments, Gaussians, Points, Samples, Sets
 from manymatch.errors import DataError
-from manymatch.index.meanings import (
+from manymatch.index.answers.meanings import (
     Meaning,
     Meanings,
     by_elements,

@@ -22,16 +22,16 @@ pytest.importorskip("qdrant_client")
 
 from manymatch.errors import DataError, IndexMismatch, UnknownName
 from manymatch.index.add import embedded_records
-from manymatch.index.candidates import asking_proxies
 from manymatch.index.filters import Where, read_where
-from manymatch.index.local import LocalCollection
+from manymatch.index.local.candidates import asking_proxies
+from manymatch.index.local.collection import LocalCollection
 from manymatch.index.qdrant import QdrantCollection, connect, measure, pool
 from manymatch.index.qdrant.filters import term, value_of_term
 from manymatch.index.qdrant.server import KEY, MEMORY
 from manymatch.index.qdrant.words import folded
-from manymatch.index.rows import Added
-from manymatch.index.store import Store
-from manymatch.index.words import TOKENS
+from manymatch.index.store.rows import Added
+from manymatch.index.store.store import Store
+from manymatch.index.store.words import TOKENS
 
 WORDS = ["red", "blue", "circle", "Snöw", "cat", "dog", "hat", "tree", "house", "star"]
 

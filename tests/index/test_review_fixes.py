@@ -16,8 +16,8 @@ from store_fakes import SETTINGS
 from manymatch.embeddings import Boxes, Fragments, Gaussians, Points, Samples, Sets
 from manymatch.errors import DataError, UnknownName
 from manymatch.index import Index
-from manymatch.index.packed import Packed
-from manymatch.index.store import Store
+from manymatch.index.store.packed import Packed
+from manymatch.index.store.store import Store
 
 EVERY_KIND = [
     Points(torch.rand(2, 3)),
@@ -61,7 +61,7 @@ def test_pages_of_a_hybrid_search_go_on_from_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     # More items than are fused.
-    monkeypatch.setattr("manymatch.index.answer._FUSED", 60)
+    monkeypatch.setattr("manymatch.index.answers.answer._FUSED", 60)
     index = Index.build(FakeModel(), some_pairs(300, captions=1), tmp_path / "x.index")
     whole = [hit.id for hit in index.search("red cat", 300, hybrid=True)]
     pages = [hit.id for n in range(0, 300, size) for hit in index.search("red cat", size, offset=n, hybrid=True)]

@@ -20,8 +20,8 @@ from test_crash import Children
 
 from manymatch.errors import DataError
 from manymatch.index import Index
-from manymatch.index.derived import header_at, sound
-from manymatch.index.packed import Packed
+from manymatch.index.local.derived import header_at, sound
+from manymatch.index.store.packed import Packed
 
 MODEL: Any = FakeModel("points", d=WIDTH)
 DERIVED = ("vectors-image.bin", "vectors-caption.bin", "candidates-image.faiss", "candidates-caption.faiss")
@@ -32,8 +32,8 @@ def _small() -> Iterator[None]:
     """Everything is large and late early."""
     with pytest.MonkeyPatch.context() as patch:
         keep_runs(patch)
-        patch.setattr("manymatch.index.view._FEW", 8)
-        patch.setattr("manymatch.index.view._QUERIES", 20)
+        patch.setattr("manymatch.index.local.view._FEW", 8)
+        patch.setattr("manymatch.index.local.view._QUERIES", 20)
         yield
 
 
@@ -165,7 +165,7 @@ def test_any_changes_in_any_order_are_seen_by_all(
     tmp_path: Path, engine: str, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if seed % 2:
-        monkeypatch.setattr("manymatch.index.view._TAIL_BYTES", 2 * WIDTH * 20)
+        monkeypatch.setattr("manymatch.index.local.view._TAIL_BYTES", 2 * WIDTH * 20)
     choose, rng = random.Random(seed), np.random.default_rng(seed)
     index = Index.build(MODEL, some_pairs(1, captions=0), tmp_path / "x", engine=engine)  # type: ignore[arg-type]
     index.delete(["p0"])

@@ -13,13 +13,13 @@ from index_fakes import FakeModel, some_pairs
 
 from manymatch.errors import DataError, IndexMismatch
 from manymatch.index import Index
-from manymatch.index.store import Store
+from manymatch.index.store.store import Store
 
 CHILD = """
 import sys
 import numpy as np
 from manymatch.index import Index
-from manymatch.index.packed import Packed
+from manymatch.index.store.packed import Packed
 index, batch = Index.open(sys.argv[1]), int(sys.argv[2])
 items = Packed("sets", {"k": 4, "d": 16}, np.full((20, 64), 0.25, np.float32))
 for n in range(100000):
@@ -35,7 +35,7 @@ def test_a_change_that_fails_half_way_leaves_the_former_generation(
 ) -> None:
     index = Index.build(FakeModel(), some_pairs(10), tmp_path / "x")
     before, answer = index.info(), index.search("red").to_json()
-    from manymatch.index.changes import Transaction
+    from manymatch.index.store.changes import Transaction
 
     put = Transaction.put
 

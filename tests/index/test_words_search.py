@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from store_fakes import caption, empty_store, image
 
-from manymatch.index.store import Store
-from manymatch.index.words import every_word, fold, split_words
+from manymatch.index.store.store import Store
+from manymatch.index.store.words import every_word, fold, split_words
 
 
 def _texts(folder: Path, texts: Sequence[str | None]) -> Store:
@@ -116,7 +116,7 @@ def test_no_text_is_an_error(text: str) -> None:
     connection.execute("CREATE VIRTUAL TABLE words USING fts5 (text, tokenize = 'unicode61 remove_diacritics 2')")
     connection.execute("CREATE TABLE captions (row INTEGER PRIMARY KEY, image INTEGER)")
     connection.execute("INSERT INTO words (rowid, text) VALUES (1, 'one two')")
-    from manymatch.index.words import best_rows
+    from manymatch.index.store.words import best_rows
 
     found = best_rows(connection, "image", text, 5)
     connection.close()

@@ -10,10 +10,10 @@ from torch.nn import functional
 from manymatch.data.matches import Matches
 from manymatch.embeddings import Boxes, Embedding, Gaussians
 from manymatch.evaluation import rank, rank_scores
-from manymatch.index.candidates import Asking, Candidates, asking_proxies
-from manymatch.index.gallery import Gallery
-from manymatch.index.packed import Packed
-from manymatch.index.vectors import Space, Vectors
+from manymatch.index.local.candidates import Asking, Candidates, asking_proxies
+from manymatch.index.local.gallery import Gallery
+from manymatch.index.local.vectors import Space, Vectors
+from manymatch.index.store.packed import Packed
 from manymatch.losses.base import score
 from manymatch.similarity import BoxDistance, Mahalanobis, Similarity
 

@@ -14,8 +14,8 @@ import typer
 from ..errors import DataError
 
 if TYPE_CHECKING:
-    from ..index.checkup import Checkup, Told
-    from ..index.mending import Compacted
+    from ..index.care.checkup import Checkup, Told
+    from ..index.care.mending import Compacted
 
 __all__ = ["index_check"]
 

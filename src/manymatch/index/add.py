@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError, UnknownName
-from .packed import Packed
-from .rows import Modality, Record
-from .vectors import ASKING, Space
+from .local.vectors import ASKING, Space
+from .store.packed import Packed
+from .store.rows import Modality, Record
 
 if TYPE_CHECKING:
     import numpy as np

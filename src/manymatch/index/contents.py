@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
 from .reading import Collection
-from .rows import Modality
+from .store.rows import Modality
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -14,7 +14,7 @@ from numbers import Integral, Real
 from typing import Any, Literal
 
 from ..errors import DataError, UnknownName
-from .words import split_words
+from .store.words import split_words
 
 __all__ = ["Condition", "Value", "Where", "parse_where", "read_where", "value_of"]
 

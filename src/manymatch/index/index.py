@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from ..errors import DataError, Error
 from . import making
 from .add import embedded_records, encoded_records
+from .care.upkeep import Upkeep
 from .filters import Where
-from .packed import Packed
 from .placement import Placement
 from .reading import Collection
-from .rows import Added, Modality
-from .store import FORMAT, Store
-from .upkeep import Upkeep
+from .store.packed import Packed
+from .store.rows import Added, Modality
+from .store.store import FORMAT, Store
 
 if TYPE_CHECKING:
     import numpy as np

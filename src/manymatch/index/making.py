@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DataError, IndexMismatch, UnknownName
-from .engines import AUTO, check_engine
-from .local import LocalCollection
+from .local.collection import LocalCollection
+from .local.engines import AUTO, check_engine
 from .placement import Placement
 from .reading import Collection
-from .store import Store
+from .store.store import Store
 
 if TYPE_CHECKING:
     from ..methods import Model

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from .filters import Where
-from .rows import Added, Modality, Stored
+from .store.rows import Added, Modality, Stored
 
 if TYPE_CHECKING:
     from ..embeddings import Embedding

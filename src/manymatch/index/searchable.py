@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import DataError
 from . import making
-from .asking import Options
+from .answers.asking import Options
+from .answers.results import Results
 from .contents import Contents
 from .reading import Collection
-from .results import Results
-from .store import Store
+from .store.store import Store
 
 if TYPE_CHECKING:
     from PIL import Image

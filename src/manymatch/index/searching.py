@@ -9,13 +9,13 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError, UnknownName
-from .answer import OWNER, Answer
-from .asking import Asked, Options, encode, encode_words, modality_of, name_of, stored
+from .answers.answer import OWNER, Answer
+from .answers.asking import Asked, Options, encode, encode_words, modality_of, name_of, stored
+from .answers.results import Results
+from .answers.search import rank_many
 from .filters import Where, read_where
-from .gallery import one_thread
+from .local.gallery import one_thread
 from .reading import Pool, Reading
-from .results import Results
-from .search import rank_many
 
 if TYPE_CHECKING:
     from ..calibration import Curve

@@ -11,10 +11,10 @@ import numpy as np
 
 from ...errors import DataError
 from ..add import Batch, fitting
-from ..admission import Known, admit
-from ..gallery import one_thread, proxy
-from ..rows import Added, Modality, Record
-from ..vectors import ASKING, Space
+from ..local.gallery import one_thread, proxy
+from ..local.vectors import ASKING, Space
+from ..store.admission import Known, admit
+from ..store.rows import Added, Modality, Record
 from .api import models
 from .filters import any_of
 from .points import IDENTITY, SHARED, described, padded, payload_of, point, point_id

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import DataError
 from ..add import Batch
-from ..candidates import Plan
+from ..local.candidates import Plan
+from ..local.vectors import Space
 from ..placement import Placement
-from ..rows import Added, Modality
-from ..store import Store
-from ..vectors import Space
+from ..store.rows import Added, Modality
+from ..store.store import Store
 from .api import QdrantClient
 from .changes import delete, put
 from .measure import Measured, due, measure

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..filters import Condition, Value, Where
-from ..rows import Modality
+from ..store.rows import Modality
 from .api import models
 from .words import folded
 

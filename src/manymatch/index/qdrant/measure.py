@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..candidates import Plan, asking_proxies, most
 from ..filters import Where
-from ..gallery import one_thread
-from ..rows import Modality
+from ..local.candidates import Plan, asking_proxies, most
+from ..local.gallery import one_thread
+from ..store.rows import Modality
 from .api import models
 from .plans import EFFORTS, choose, first_ten
 from .pool import EXACT_UP_TO, MOST, QdrantPool, handles_of, scored

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..candidates import TOP, First, Plan
-from ..rows import Modality
+from ..local.candidates import TOP, First, Plan
+from ..store.rows import Modality
 
 __all__ = ["EFFORTS", "choose", "first_ten"]
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from ..admission import encoded
-from ..facts import facts_of, text_of
 from ..filters import Value
-from ..rows import Modality, Record, Stored
+from ..store.admission import encoded
+from ..store.facts import facts_of, text_of
+from ..store.rows import Modality, Record, Stored
 from .api import models
 from .filters import key, term
 from .server import PROXY, WORDS

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import DataError
-from ..candidates import TOP, Plan
 from ..filters import Value
-from ..gallery import finite_scores
+from ..local.candidates import TOP, Plan
+from ..local.gallery import finite_scores
+from ..local.vectors import ASKING, Space
 from ..reading import Near
-from ..rows import Modality, Stored
-from ..vectors import ASKING, Space
+from ..store.rows import Modality, Stored
 from .api import models
 from .facets import facet, most_frequent
 from .filters import key, of, value_of_term

@@ -8,10 +8,10 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from ...errors import DataError, UnknownName
-from ..candidates import Plan
 from ..filters import Where
-from ..rows import Modality, Stored
-from ..vectors import Space
+from ..local.candidates import Plan
+from ..local.vectors import Space
+from ..store.rows import Modality, Stored
 from . import facets
 from .api import models
 from .filters import any_of, of, passing, term_path

@@ -6,7 +6,7 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping
 
-from ..words import every_word, fold
+from ..store.words import every_word, fold
 from .api import models
 
 __all__ = ["folded", "sparse_query", "sparse_text"]

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError
+from ...errors import DataError
+from ..local.engines import AUTO, engines
+from ..store.facts import facts_of, text_of
+from ..store.rows import Snapshot
+from ..store.store import Store
 from .checkup import AGAIN, MEND, RESTORE, Checkup, Told
-from .engines import AUTO, engines
-from .facts import facts_of, text_of
-from .rows import Snapshot
-from .store import Store
 
 __all__ = ["check_settings", "check_truth"]
 
@@ -78,7 +78,7 @@ def check_settings(settings: dict[str, Any], out: Checkup) -> None:
         if not fine or modality not in ("image", "caption"):
             out.say("setting", where, f"spaces, {modality}", repr(space), "kind and layout", RESTORE)
     if settings["calibration"]:
-        from ..calibration import Calibration
+        from ...calibration import Calibration
 
         try:
             Calibration.from_json(settings["calibration"])

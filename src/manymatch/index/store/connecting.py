@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import DataError
+from ...errors import DataError
 
 __all__ = ["Frozen", "close_all", "connect", "read_connection", "told_of"]
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..embeddings import Boxes, Embedding, Fragments, Gaussians, Points, Samples, Sets
-from ..errors import DataError
-from ..similarity import Order, Similarity
+from ...embeddings import Boxes, Embedding, Fragments, Gaussians, Points, Samples, Sets
+from ...errors import DataError
+from ...similarity import Order, Similarity
 
 __all__ = ["Match", "elements_of", "explain", "explain_all", "means_of"]
 

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import DataError
-from .changes import Transaction
+from ...errors import DataError
+from ..local.collection import LocalCollection
+from ..local.derived import remove_leftovers, sound
+from ..local.vectors import Space, Vectors
+from ..local.view import View
+from ..store.changes import Transaction
+from ..store.facts import facts_of, insert_facts, text_of
+from ..store.store import Store
 from .checking import check
 from .checkup import Checkup, Finding, Told
-from .derived import remove_leftovers, sound
-from .facts import facts_of, insert_facts, text_of
 from .inspecting import derived_files
-from .local import LocalCollection
-from .store import Store
-from .vectors import Space, Vectors
-from .view import View
 
 if TYPE_CHECKING:
-    from ..methods import Model
-    from .reading import Collection
+    from ...methods import Model
+    from ..reading import Collection
 
 __all__ = ["Compacted", "compact", "repair"]
 

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..errors import DataError
+from ...errors import DataError
 from .admission import Known, admit, encoded
 from .facts import delete_facts, facts_of, insert_facts, json_rows, text_of
 from .rows import Added, Modality, Record, Snapshot

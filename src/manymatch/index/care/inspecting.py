@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..filters import Where
+from ..local.derived import header_at, sound
+from ..local.vectors import ASKING, Space, Vectors, blocks
+from ..local.view import MODALITIES, View, spread
+from ..store.rows import Modality, Snapshot
+from ..store.store import Store
 from .checkup import MEND, Checkup, Told
-from .derived import header_at, sound
-from .filters import Where
-from .rows import Modality, Snapshot
-from .store import Store
-from .vectors import ASKING, Space, Vectors, blocks
-from .view import MODALITIES, View, spread
 
 if TYPE_CHECKING:
-    from ..similarity import Similarity
-    from .gallery import Gallery
-    from .local import LocalPool
+    from ...similarity import Similarity
+    from ..local.collection import LocalPool
+    from ..local.gallery import Gallery
 
 __all__ = ["derived_files", "inspect_derived"]
 
@@ -144,7 +144,7 @@ class _Inspected:
 
     def _differing(self, opened: Vectors, there: Array, modality: Modality, snapshot: Snapshot) -> Iterator[int]:
         """Rows whose numbers or biases are not the store's."""
-        from .gallery import places
+        from ..local.gallery import places
 
         biases = np.stack([snapshot.biases(modality, asking)[1] for asking in ASKING])[:, : len(there)]
         known = places(opened.rows, there)
@@ -161,7 +161,7 @@ class _Inspected:
 
     def found(self, modality: Modality, space: Space, similarity: Similarity) -> bool:
         """A structure of candidates: whether it holds every item there was when it was made."""
-        from .candidates import Candidates
+        from ..local.candidates import Candidates
 
         generation = ""
         for _ in range(_TRIES):
@@ -192,7 +192,7 @@ class _Inspected:
 
 def _proxy_width(store: Store, modality: Modality, space: Space, similarity: Similarity) -> int | None:
     """Numbers of an item's proxy and its biases; None where the similarity has none."""
-    from .gallery import proxy
+    from ..local.gallery import proxy
 
     with store.reading() as snapshot:
         row = int(snapshot.passing(modality, Where())[0])
@@ -207,8 +207,8 @@ def _measure(
     folder: Path, store: Store, similarity: Similarity, modality: Modality, name: str, out: Checkup, told: Told
 ) -> None:
     """Approximate search against exact search, with other queries than those its effort was chosen with."""
-    from .gallery import one_thread
-    from .local import LocalPool
+    from ..local.collection import LocalPool
+    from ..local.gallery import one_thread
 
     with store.reading() as snapshot, one_thread():
         view = View(folder, snapshot, lambda: similarity)
@@ -242,7 +242,7 @@ def _measure(
 
 def _shares(pool: LocalPool, gallery: Gallery, asking: Gallery, who: Modality) -> Array | None:
     """Of each query, the share of the exact first ten that is among its candidates; None without queries."""
-    from .candidates import TOP, Asking, asking_proxies, first_ten
+    from ..local.candidates import TOP, Asking, asking_proxies, first_ten
 
     there = asking.positions()
     others = np.setdiff1d(there, spread(there))

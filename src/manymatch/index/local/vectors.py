@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import numpy as np
 
-from ..errors import IndexMismatch
+from ...errors import IndexMismatch
+from ..store.packed import Packed
+from ..store.rows import Modality, Snapshot
 from .derived import PAYLOAD, Writer, read_header, write_derived
-from .packed import Packed
-from .rows import Modality, Snapshot
 
 if TYPE_CHECKING:
-    from ..embeddings import Embedding
+    from ...embeddings import Embedding
 
 __all__ = ["ASKING", "Space", "Vectors", "blocks"]
 
@@ -62,7 +62,7 @@ class Space:
         """Rows (n, stride) as an embedding of n items, float32."""
         import torch
 
-        from ..embeddings import embedding_kind
+        from ...embeddings import embedding_kind
 
         if rows.flags.writeable:
             # torch widens float16 several times quicker than numpy, and warns about arrays it could not write to.

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError, IndexMismatch
+from ...errors import DataError, IndexMismatch
 from .changes import Transaction
 from .connecting import Frozen, close_all, connect, read_connection, told_of
 from .facts import SCHEMA as FACTS_SCHEMA

@@ -8,13 +8,13 @@ from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DataError, UnknownName
-from .rows import Modality, Stored
+from ...errors import DataError, UnknownName
+from ..store.rows import Modality, Stored
 
 if TYPE_CHECKING:
-    from ..embeddings import Embedding
-    from ..methods import Model
-    from .reading import Reading
+    from ...embeddings import Embedding
+    from ...methods import Model
+    from ..reading import Reading
 
 __all__ = ["Asked", "Options", "encode", "encode_words", "modality_of", "name_of", "stored"]
 

@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import UnknownName
+from ...errors import UnknownName
+from ..filters import Value, Where
 from . import facts, words
-from .filters import Value, Where
 
 __all__ = ["Added", "Changes", "Modality", "Record", "Snapshot", "Stored"]
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..store.rows import Modality, Snapshot
 from .derived import header_at
 from .engines import AUTO
 from .lately import Lately
-from .rows import Modality, Snapshot
 from .vectors import Space, Vectors
 
 if TYPE_CHECKING:
-    from ..similarity import Similarity
+    from ...similarity import Similarity
     from .candidates import Candidates, Plan
     from .gallery import Gallery
 

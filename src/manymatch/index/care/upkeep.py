@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import making
-from .searchable import Searchable
+from .. import making
+from ..searchable import Searchable
 
 if TYPE_CHECKING:
-    from ..methods import Model
+    from ...methods import Model
     from .checkup import Checkup, Told
     from .mending import Compacted
 
@@ -54,7 +54,7 @@ class Upkeep(Searchable):
 
     def _copied(self) -> Model:
         """The copy of the run in the folder. Raises CheckpointError, IndexMismatch."""
-        from .. import runs
+        from ... import runs
 
         model = runs.load(self.path / making.RUN)
         making.expect(self._store, model)

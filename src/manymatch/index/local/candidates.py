@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from ..embeddings import Embedding
-from ..similarity import Similarity
+from ...embeddings import Embedding
+from ...similarity import Similarity
+from ..store.rows import Modality
 from .derived import PAYLOAD, header_at, write_derived
 from .engines import Engine, engine_class
 from .gallery import Gallery, proxy
-from .rows import Modality
 from .vectors import ASKING
 
 __all__ = [

@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from ...errors import UnknownName
+from ....errors import UnknownName
 from ..derived import Writer
 
 __all__ = ["AUTO", "Engine", "Proxies", "check_engine", "engine_class", "engines"]

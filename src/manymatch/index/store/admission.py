@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..errors import DataError
+from ...errors import DataError
 from .rows import Modality, Record
 
 __all__ = ["Known", "admit", "encoded"]

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from ..data.writing import whole_file
+from ...data.writing import whole_file
 
 __all__ = ["PAYLOAD", "Writer", "header_at", "leftovers", "read_header", "remove_leftovers", "sound", "write_derived"]
 

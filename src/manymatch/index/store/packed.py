@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import DataError, UnknownName
+from ...errors import DataError, UnknownName
 
 if TYPE_CHECKING:
-    from ..embeddings import Embedding
+    from ...embeddings import Embedding
 
 __all__ = ["Packed"]
 

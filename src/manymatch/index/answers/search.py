@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..local.candidates import asking_proxies
+from ..local.gallery import best
+from ..reading import Near, Pool
 from .asking import Asked
-from .candidates import asking_proxies
-from .gallery import best
-from .reading import Near, Pool
 
 if TYPE_CHECKING:
-    from ..embeddings import Embedding
+    from ...embeddings import Embedding
 
 __all__ = ["Ranked", "fuse", "rank", "rank_many", "rank_near"]
 

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .add import Batch, fitting
-from .filters import Where
-from .reading import Near
-from .rows import Added, Modality, Snapshot, Stored
-from .store import Store
+from ..add import Batch, fitting
+from ..filters import Where
+from ..reading import Near
+from ..store.rows import Added, Modality, Snapshot, Stored
+from ..store.store import Store
 from .view import EXACT_UP_TO, Shelf, View
 
 if TYPE_CHECKING:
-    from ..embeddings import Embedding
-    from ..similarity import Similarity
+    from ...embeddings import Embedding
+    from ...similarity import Similarity
     from .candidates import Candidates
 
 __all__ = ["LocalCollection", "LocalReading"]

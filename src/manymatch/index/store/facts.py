@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError
-from .filters import Condition, Value, Where, value_of
+from ...errors import DataError
+from ..filters import Condition, Value, Where, value_of
 from .words import TOKENS, all_of
 
 __all__ = [

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ..data.text import Tokenizer
-from ..embeddings import Embedding, Sets
-from ..errors import DataError
+from ...data.text import Tokenizer
+from ...embeddings import Embedding, Sets
+from ...errors import DataError
 from .explain import elements_of, means_of
 
 __all__ = ["Meaning", "Meanings", "by_elements", "by_modes", "characteristic_words", "directions", "meanings"]

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..embeddings import Embedding
-from ..errors import DataError
-from ..similarity import Role, Similarity
-from .rows import Modality
+from ...embeddings import Embedding
+from ...errors import DataError
+from ...similarity import Role, Similarity
+from ..store.rows import Modality
 from .vectors import ASKING, Vectors
 
 __all__ = ["Gallery", "best", "finite_scores", "one_thread", "places", "proxy"]

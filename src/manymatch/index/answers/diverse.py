@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ..embeddings import Embedding, Sets
-from ..errors import DataError
+from ...embeddings import Embedding, Sets
+from ...errors import DataError
 from .explain import elements_of, means_of
 
 __all__ = ["mmr"]

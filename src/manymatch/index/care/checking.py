@@ -10,15 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Error
+from ...errors import Error
+from ..local.derived import leftovers
+from ..store.store import Store
 from .checkup import MEND, RESTORE, Checkup, Told
-from .derived import leftovers
-from .store import Store
 from .truth import check_settings, check_truth
 
 if TYPE_CHECKING:
-    from ..methods import Model
-    from .reading import Collection
+    from ...methods import Model
+    from ..reading import Collection
 
 __all__ = ["check"]
 

@@ -1,0 +1,1 @@
+"""From a question to an answer: what is asked, ranked, fused, grouped, explained and told."""

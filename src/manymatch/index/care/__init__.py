@@ -1,0 +1,1 @@
+"""Looking after an index: checking, mending and compacting it."""

@@ -33,8 +33,8 @@ from index_fakes import FakeModel, some_pairs
 
 from manymatch.index import Index
 from manymatch.index.care.checkup import Checkup
+from manymatch.index.care.database import check_truth
 from manymatch.index.care.inspecting import inspect_derived
-from manymatch.index.care.truth import check_truth
 from manymatch.index.local.derived import leftovers
 from manymatch.index.store.store import Store
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
-from .reading import Collection
+from .collection import Collection
 from .store.rows import Modality
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from ..errors import DataError, Error
 from . import making
 from .add import embedded_records, encoded_records
 from .care.upkeep import Upkeep
+from .collection import Collection
 from .filters import Where
 from .placement import Placement
-from .reading import Collection
 from .store.packed import Packed
 from .store.rows import Added, Modality
 from .store.store import FORMAT, Store

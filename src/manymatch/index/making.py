@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DataError, IndexMismatch, UnknownName
+from .collection import Collection
 from .local.collection import LocalCollection
 from .local.engines import AUTO, check_engine
 from .placement import Placement
-from .reading import Collection
 from .store.store import Store
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from ..errors import DataError
 from . import making
 from .answers.asking import Options
 from .answers.results import Results
+from .collection import Collection
 from .contents import Contents
-from .reading import Collection
 from .store.store import Store
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Searchable(Contents):
         where: Mapping[str, Any] | Where | None,
         options: Options,
     ) -> list[Results]:
-        from .searching import Search
+        from .answers.call import Search
 
         with self._collection.reading() as reading:
             search = Search(self, reading, among, where, options)

@@ -12,7 +12,18 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from ..data.pairs import Pairs
-from ..encoders import GPO, RESNETS, BackboneTower, Head, ImageInput, ImageTower, PointHead, Pool, TextInput, TextTower
+from ..encoders import (
+    GPO,
+    RESNETS,
+    BackboneTower,
+    Head,
+    ImageInput,
+    ImageTower,
+    PointHead,
+    Pool,
+    TextInput,
+    TextTower,
+)
 from ..similarity import Cosine, Similarity
 from .base import Method, Ranges
 from .recipe import PLAIN, Recipe, Stage

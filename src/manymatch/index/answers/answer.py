@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..reading import Pool, Reading
+from ..collection import Pool, Reading
 from .asking import Asked, Options
 from .diverse import mmr
 from .explain import explain_all
 from .meanings import meanings
+from .ranking import Ranked, fuse, rank, rank_near
 from .results import Group, Hit, Meant, Results
-from .search import Ranked, fuse, rank, rank_near
 
 if TYPE_CHECKING:
     from ...calibration import Curve

@@ -14,7 +14,7 @@ from ..store.rows import Modality, Stored
 if TYPE_CHECKING:
     from ...embeddings import Embedding
     from ...methods import Model
-    from ..reading import Reading
+    from ..collection import Reading
 
 __all__ = ["Asked", "Options", "encode", "encode_words", "modality_of", "name_of", "stored"]
 

@@ -14,11 +14,11 @@ from ...errors import Error
 from ..local.derived import leftovers
 from ..store.store import Store
 from .checkup import MEND, RESTORE, Checkup, Told
-from .truth import check_settings, check_truth
+from .database import check_settings, check_truth
 
 if TYPE_CHECKING:
     from ...methods import Model
-    from ..reading import Collection
+    from ..collection import Collection
 
 __all__ = ["check"]
 

@@ -25,7 +25,7 @@ from .inspecting import derived_files
 
 if TYPE_CHECKING:
     from ...methods import Model
-    from ..reading import Collection
+    from ..collection import Collection
 
 __all__ = ["Compacted", "compact", "repair"]
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..add import Batch, fitting
+from ..collection import Near
 from ..filters import Where
-from ..reading import Near
 from ..store.rows import Added, Modality, Snapshot, Stored
 from ..store.store import Store
 from .view import EXACT_UP_TO, Shelf, View

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import DataError
+from ..collection import Near
 from ..filters import Value
 from ..local.candidates import TOP, Plan
 from ..local.gallery import finite_scores
 from ..local.vectors import ASKING, Space
-from ..reading import Near
 from ..store.rows import Modality, Stored
 from .api import models
 from .facets import facet, most_frequent

@@ -8,18 +8,18 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DataError, UnknownName
-from .answers.answer import OWNER, Answer
-from .answers.asking import Asked, Options, encode, encode_words, modality_of, name_of, stored
-from .answers.results import Results
-from .answers.search import rank_many
-from .filters import Where, read_where
-from .local.gallery import one_thread
-from .reading import Pool, Reading
+from ...errors import DataError, UnknownName
+from ..collection import Pool, Reading
+from ..filters import Where, read_where
+from ..local.gallery import one_thread
+from .answer import OWNER, Answer
+from .asking import Asked, Options, encode, encode_words, modality_of, name_of, stored
+from .ranking import rank_many
+from .results import Results
 
 if TYPE_CHECKING:
-    from ..calibration import Curve
-    from .searchable import Searchable
+    from ...calibration import Curve
+    from ..searchable import Searchable
 
 __all__ = ["Search"]
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..collection import Near, Pool
 from ..local.candidates import asking_proxies
 from ..local.gallery import best
-from ..reading import Near, Pool
 from .asking import Asked
 
 if TYPE_CHECKING:

@@ -41,7 +41,7 @@ def test_from_captions_to_hits(data: Path, tmp_path: Path) -> None:
     assert "\nrun: dive" in both and "\nrun (2): dive" in both
     assert "60 images" in call("index", data, "--model", run, "--out", index)
     assert "exact; 60 images" in call("search", index, "a red circle", "-k", "3")
-    assert "the run knows no word of the query" in call("search", index, "qqq")
+    assert "the run knows no word of 'qqq'" in call("search", index, "qqq")
     assert "fragments" not in call("check", data)
 
 

@@ -98,6 +98,11 @@ def test_like_searches_the_modality_asked_for(client):
     assert [hit["owner"] for hit in captions["hits"]] == ["red.png", "red.png"]
 
 
+def test_a_parameter_that_does_not_exist_is_refused(client):
+    answer = client.get("/api/search?q=red&where=year%3E2000")
+    assert answer.status_code == 422 and "unknown parameter 'where'" in answer.json()["error"]["message"]
+
+
 def test_exact_is_passed_on(client, index):
     assert client.get("/api/search?q=wall&exact=true").json()["exact"] is True
     assert index.calls[-1]["exact"] is True

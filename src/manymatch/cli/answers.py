@@ -95,7 +95,7 @@ def _meanings(found: Results) -> list[str]:
     meanings = found.meanings or ()
     lines = [f"it could mean {len(meanings)} thing{'' if len(meanings) == 1 else 's'} ({found.meant_by})"]
     for number, meant in enumerate(meanings, 1):
-        name = ", ".join(meant.words) if meant.words else "..."
+        name = ", ".join(meant.words) if meant.words else "everything" if len(meanings) == 1 else "(no word stands out)"
         examples = "; ".join(f"{hit.rank} {hit.id}" for hit in meant.hits)
         lines.append(f"  {number}. {name}: {meant.share:.0%} of the first {sum(m.count for m in meanings)}: {examples}")
     return lines

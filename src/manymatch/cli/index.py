@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import DataError
 from .options import Data, FeaturesOption, Field, Images, Pooled, Truth, bar, read
 
 if TYPE_CHECKING:
@@ -79,6 +80,12 @@ def index(
 
     began = time.perf_counter()
     run = runs.load(model)
+    same = calibrate is not None and calibrate.resolve() == data.resolve()
+    if calibrate is not None and not same and run.image_input == "features":
+        raise DataError(
+            f"index: --calibrate {calibrate} has features of its own; once the index is made go by: "
+            f"manymatch index-calibrate {out} {calibrate} --features FILE"
+        )
     pairs = _usable(run, read(data, images, features, pooled, field), split)
     made = Index.build(
         run,
@@ -94,7 +101,6 @@ def index(
     )
     if calibrate is not None:
         # Files of features go row by row with the data they were made for.
-        same = calibrate.resolve() == data.resolve()
         _calibrated(made, read(calibrate, *((images, features, pooled) if same else (None, None, None)), field), None)
     typer.echo(_summary(made, time.perf_counter() - began))
     example = next(iter(made.examples(1)), "words")

@@ -120,5 +120,8 @@ def _say(index: Index, words: list[str], found: list[Results], as_json: bool) ->
         if not index.model.knows(text):
             typer.echo(f"the run knows no word of {text!r}: the order says nothing", err=True)
     if not as_json:
-        for note in dict.fromkeys(note for results in found for note in results.notes):
-            typer.echo(note, err=True)
+        told = {note: results for results in found for note in results.notes}
+        for note, results in told.items():
+            # Where nothing is found the answer itself says why.
+            if results.hits or note.startswith("no probabilities"):
+                typer.echo(note, err=True)

@@ -45,6 +45,7 @@ WAYS = (("caption", "image"), ("image", "caption"), ("caption", "caption"), ("im
 JUDGED = "own captions and what people judged right"
 
 _IMAGES, _CAPTIONS = 5_000, 25_000
+_FEW_IMAGES = 100
 _QUERIES = 1000
 """Queries of one way of asking, and more until `_ENOUGH` are scored: captions that find photos have one own photo each,
 and few right answers tell little of the share that is named."""
@@ -128,7 +129,9 @@ def calibrate(
             curves[way] = fitted
     notes = []
     if model.notes.get("seen", {}).get("training") == pairs.digest:
-        notes.append("fitted on the very pairs the run was trained on: its probabilities are too high")
+        notes.append("fitted on the very pairs the run was trained on: of others it says nothing, often far too little")
+    if len(drawn) < _FEW_IMAGES:
+        notes.append(f"fitted on {len(drawn)} images alone: its probabilities may be far off; some hundred are wanted")
     for (asking, searched), curve in curves.items():
         if curve.named <= LEAST_NAMED:
             notes.append(_too_few(asking, searched, curve))

@@ -192,6 +192,8 @@ def _parse(form: str) -> Condition:
     if sign != "=":
         name = next(name for name, written in _BOUNDS.items() if written == sign)
         number = _number(value)
+        if number is None and re.search(r"&|\band\b", value):
+            raise DataError(f"--where {form!r}: one comparison each; repeat --where, and all must hold")
         return _range(field, {name: value if number is None else number})
     members = [member.strip() for member in value.split("|")]
     if not all(members):

@@ -162,6 +162,8 @@ class Index(Upkeep):
         Raises:
             DataError: a picture cannot be read, or an embedding is not finite; nothing is stored then.
         """
+        if not hasattr(pairs, "images"):
+            raise DataError(f"add: got {type(pairs).__name__}, expected Pairs, such as mm.Pairs.read('more.jsonl')")
         if not len(pairs):
             return Added()
         return self._collection.put(encoded_records(self.model, pairs, self._precision()))

@@ -23,6 +23,9 @@ __all__ = ["FILE", "RUN", "Wish", "collection", "expect", "prepared"]
 FILE = "index.sqlite"
 RUN = "run"
 
+_BEGUN = ("run.json", "model.safetensors")
+"""What the copy of a run consists of."""
+
 _PRECISIONS = ("float16", "float32")
 
 _AGREEMENT = 0.99
@@ -67,14 +70,20 @@ def prepared(model: Model, folder: Path, wish: Wish) -> Store:
         IndexMismatch: the folder is an index of another run, precision or server.
         DataError: the folder is a run, or cannot be one of an index.
     """
+    from .. import runs
+
     if (folder / "run.json").is_file():
         raise DataError(f"index: {str(folder)!r} is a run folder; choose another --out, the run is copied into it")
+    if folder.is_dir() and not (folder / FILE).exists() and any(folder.iterdir()) and not _begun(folder):
+        raise DataError(f"index: {str(folder)!r} holds other files and no index; choose a folder of its own for --out")
     if (folder / FILE).exists() and not Store.is_blank(folder / FILE):
         store = Store(folder / FILE)
         expect(store, model)
         _choose(store, folder, wish)
+        if not (folder / RUN / "run.json").is_file():
+            # Someone has removed the copy; this is the run it was made of.
+            runs.save_search(model, folder / RUN)
         return store
-    from .. import runs
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,6 +103,13 @@ def prepared(model: Model, folder: Path, wish: Wish) -> Store:
         **({} if wish.placement is None else {"placement": asdict(wish.placement)}),
     }
     return Store.create(folder / FILE, settings)
+
+
+def _begun(folder: Path) -> bool:
+    """Whether all there is in the folder is what making an index begins with."""
+    return {entry.name for entry in folder.iterdir()} <= {RUN} and (
+        not (folder / RUN).exists() or {entry.name for entry in (folder / RUN).iterdir()} <= {*_BEGUN}
+    )
 
 
 def _choose(store: Store, folder: Path, wish: Wish) -> None:

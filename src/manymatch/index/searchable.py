@@ -161,6 +161,11 @@ class Searchable(Contents):
             if self._model is None:
                 from .. import runs
 
+                if not (self.path / making.RUN / "run.json").is_file():
+                    raise DataError(
+                        f"{self.path}: its copy of the run is gone ({making.RUN}/); put it back with: manymatch index "
+                        f"DATA --model RUN --out {self.path}, with the run it was built with"
+                    )
                 model = runs.load(self.path / making.RUN)
                 making.expect(self._store, model)
                 self._model = model

@@ -29,6 +29,7 @@ _STATIC = Path(__file__).parent / "static"
 _ITEMS = "/api/items/"
 _MAX_UPLOAD = 20_000_000
 _EXAMPLES = 6
+_ASKED = frozenset({"q", "like", "among", "exact", "k", "offset"})
 _MATCHES = 12
 
 Modality = Literal["images", "captions"]
@@ -107,6 +108,7 @@ def _search_routes(asked: _Asked) -> APIRouter:
 
     @routes.get("/search")
     def search(
+        request: Request,
         q: Words = None,
         like: Annotated[str | None, Query(max_length=4096, description="id of an item to start from")] = None,
         among: Modality | None = None,
@@ -114,6 +116,10 @@ def _search_routes(asked: _Asked) -> APIRouter:
         k: Count = 24,
         offset: Offset = 0,
     ) -> JSONResponse:
+        unknown = sorted(set(request.query_params) - _ASKED)
+        if unknown:
+            # Passed over in silence, a filter that is not there would look like one that everything passes.
+            raise DataError(f"search: unknown parameter {unknown[0]!r}, known: {', '.join(sorted(_ASKED))}")
         words = (q or "").strip()
         if bool(words) == (like is not None):
             given = "both" if words else "neither"

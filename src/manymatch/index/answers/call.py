@@ -91,7 +91,7 @@ class Search:
         curves = [self._curve(one) for one in asked]
         for one, curve in zip(asked, curves, strict=True):
             if options.confident is not None and curve is None:
-                raise DataError(f"search: confident {options.confident} cannot cut: {self._why_not(one.modality)}")
+                raise DataError(f"search: confident {options.confident} cannot cut: {self._why_not(one)}")
         ranked: list[Any] = [None] * len(asked)
         if len(asked) > 1 and not options.hybrid:
             need = options.offset + options.k
@@ -102,17 +102,25 @@ class Search:
         ]
 
     def _curve(self, asked: Asked) -> Curve | None:
-        return None if self._calibration is None else self._calibration.curve(asked.modality, self._modality)
+        if self._calibration is None or self._unread(asked):
+            return None
+        return self._calibration.curve(asked.modality, self._modality)
+
+    def _unread(self, asked: Asked) -> bool:
+        """Whether the query is words of which the run knows none: its embedding says nothing, nor do its scores."""
+        return asked.text is not None and asked.item is None and not self._index.model.knows(asked.text)
 
     def _biased(self, pool: Pool) -> bool:
         if self._options.bank and not pool.biased:
             raise DataError("search: a query bank was asked for, and no item of this index has a bias")
         return pool.biased and self._options.bank is not False
 
-    def _why_not(self, asking: str) -> str:
+    def _why_not(self, asked: Asked) -> str:
         if self._calibration is None:
             return "the index has no calibration; learn one with: manymatch index-calibrate X DATA"
-        return self._calibration.why_not(asking, self._modality)
+        if self._unread(asked):
+            return "the run knows no word of the query"
+        return f"{asked.modality} to {self._modality}: {self._calibration.why_not(asked.modality, self._modality)}"
 
     def _notes(self, passing: int) -> list[str]:
         notes = list(self._reading.notes)
@@ -126,7 +134,7 @@ class Search:
         return notes
 
     def _unknown(self, asked: Asked) -> list[str]:
-        return [] if self._curve(asked) is not None else [f"no probabilities: {self._why_not(asked.modality)}"]
+        return [] if self._curve(asked) is not None else [f"no probabilities: {self._why_not(asked)}"]
 
     def _check_fields(self) -> None:
         """Raises UnknownName for a field to group by or to count that no item has."""

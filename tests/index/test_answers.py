@@ -296,8 +296,9 @@ def test_without_a_calibration_one_line_says_why(index: Index, tmp_path: Path) -
     with pytest.raises(DataError, match=r"confident 0\.5 cannot cut: the index has no calibration; learn one with"):
         bare.search("red", confident=0.5)
     found = index.search(like="p3", among="captions")
-    assert found.notes == ("no probabilities: image to caption: nobody judged captions",) and found.expected_matches is None
-    with pytest.raises(DataError, match=r"confident 0\.5 cannot cut: nobody judged captions"):
+    assert found.notes == ("no probabilities: image to caption: nobody judged captions",)
+    assert found.expected_matches is None
+    with pytest.raises(DataError, match=r"confident 0\.5 cannot cut: image to caption: nobody judged captions"):
         index.search(like="p3", among="captions", confident=0.5)
 
 

@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import DataError
+from ..errors import CheckpointError, DataError
 from . import making
 from .answers.asking import Options
 from .answers.results import Results
@@ -161,12 +161,15 @@ class Searchable(Contents):
             if self._model is None:
                 from .. import runs
 
-                if not (self.path / making.RUN / "run.json").is_file():
+                try:
+                    model = runs.load(self.path / making.RUN)
+                except (CheckpointError, FileNotFoundError) as error:
+                    if (self.path / making.RUN / "run.json").is_file():
+                        raise
                     raise DataError(
                         f"{self.path}: its copy of the run is gone ({making.RUN}/); put it back with: manymatch index "
                         f"DATA --model RUN --out {self.path}, with the run it was built with"
-                    )
-                model = runs.load(self.path / making.RUN)
+                    ) from error
                 making.expect(self._store, model)
                 self._model = model
             return self._model

@@ -197,7 +197,7 @@ def build(folder: str, seed: int, say: Any) -> None:
     """Make for ever anew what is derived, candidates too; every other time by compacting."""
     from index_fakes import FakeModel
 
-    from manymatch.index import view
+    from manymatch.index.local import view
 
     # So that the next change makes every file late.
     view._FEW, view._BEHIND = 0, 0.0
@@ -244,7 +244,8 @@ def main() -> None:
         import index_fakes  # noqa: F401
         import torch
 
-        from manymatch.index import candidates, gallery, search  # noqa: F401
+        from manymatch.index.answers import ranking  # noqa: F401
+        from manymatch.index.local import candidates, gallery  # noqa: F401
 
         torch.set_num_threads(1)
         faiss.omp_set_num_threads(1)

@@ -19,6 +19,7 @@ import os
 import random
 import sys
 import time
+import traceback
 import zlib
 from itertools import count
 from pathlib import Path
@@ -156,6 +157,12 @@ def read(folder: str, seed: int, say: Any) -> None:
 
 def watch(folder: str, seed: int, say: Any) -> None:
     """Look for ever, as a user who may not write there."""
+    # That user may not be able to read the program either: whatever is imported late has to be there before.
+    first = Store(Path(folder) / "index.sqlite")
+    with first.reading() as snapshot:
+        groups_of(snapshot)
+    first.close()
+    numbers_of(0, 1)
     os.chdir("/")
     os.setuid(65534)
     try:
@@ -230,8 +237,6 @@ def _fork(role: str, folder: str, seed: int) -> int:
         os.close(0)
         {"write": write, "read": read, "watch": watch, "build": build}[role](folder, seed, _say)
     except BaseException as error:
-        import traceback
-
         _say(failed=f"{role}: {error!r}", trace=traceback.format_exc()[-2500:])
     finally:
         os._exit(1)

@@ -21,6 +21,16 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["run", "precious"]
 
 
+def test_what_a_kill_while_the_run_is_copied_leaves_is_gone_on_with(tmp_path: Path) -> None:
+    (tmp_path / "x" / "run").mkdir(parents=True)
+    (tmp_path / "x" / "run" / ".model.safetensors.0a1b2c3d.tmp").write_bytes(b"half")
+    assert len(Index.build(FakeModel(), some_pairs(3), tmp_path / "x").search("red")) == 3
+    (tmp_path / "y").mkdir()
+    (tmp_path / "y" / "run").write_text("a file of that name")
+    with pytest.raises(DataError, match="holds other files and no index"):
+        Index.build(FakeModel(), some_pairs(3), tmp_path / "y")
+
+
 def test_a_lost_copy_of_the_run_is_told_and_put_back(tmp_path: Path) -> None:
     Index.build(FakeModel(), some_pairs(3), tmp_path / "x").close()
     shutil.rmtree(tmp_path / "x" / "run")

@@ -17,7 +17,7 @@ from .collection import Collection
 from .filters import Where
 from .placement import Placement
 from .store.packed import Packed
-from .store.rows import Added, Modality
+from .store.rows import MODALITIES, Added, Modality
 from .store.store import FORMAT, Store
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from ..similarity import Similarity
 
 __all__ = ["Index"]
-
-_MODALITIES: tuple[Modality, ...] = ("image", "caption")
 
 _PATIENCE = 5.0
 """Seconds that closing waits for what is made in the background."""
@@ -229,7 +227,7 @@ class Index(Upkeep):
 
         Args:
             pairs: encoded by the run; not those it was trained on.
-            truth: what the right answers are; their own captions unless told (`evaluation.calibrate`).
+            truth: what the right answers are; the widest that the pairs have unless told (`evaluation.calibrate`).
 
         Raises:
             DataError: too few pairs, or scores that are not finite.
@@ -246,7 +244,7 @@ class Index(Upkeep):
         """Load the run and open what searches read, so that the first one does not wait for it."""
         _ = self.model
         with self._collection.reading() as reading:
-            for modality in _MODALITIES:
+            for modality in MODALITIES:
                 reading.pool(modality, Where())
 
     def keep_up(self, every: float = 30.0) -> None:

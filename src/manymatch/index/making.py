@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..errors import DataError, IndexMismatch, UnknownName
 from .collection import Collection
 from .local.collection import LocalCollection
+from .local.derived import leftovers
 from .local.engines import AUTO, check_engine
 from .placement import Placement
 from .store.store import Store
@@ -107,9 +108,10 @@ def prepared(model: Model, folder: Path, wish: Wish) -> Store:
 
 def _begun(folder: Path) -> bool:
     """Whether all there is in the folder is what making an index begins with."""
-    return {entry.name for entry in folder.iterdir()} <= {RUN} and (
-        not (folder / RUN).exists() or {entry.name for entry in (folder / RUN).iterdir()} <= {*_BEGUN}
-    )
+    run = folder / RUN
+    if not run.is_dir() or {path.name for path in folder.iterdir()} != {RUN}:
+        return False
+    return {path.name for path in {*run.iterdir()} - {*leftovers(folder)}} <= {*_BEGUN}
 
 
 def _choose(store: Store, folder: Path, wish: Wish) -> None:

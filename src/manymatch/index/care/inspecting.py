@@ -11,8 +11,8 @@ import numpy as np
 from ..filters import Where
 from ..local.derived import header_at, sound
 from ..local.vectors import ASKING, Space, Vectors, blocks
-from ..local.view import MODALITIES, View, spread
-from ..store.rows import Modality, Snapshot
+from ..local.view import View, spread
+from ..store.rows import MODALITIES, Modality, Snapshot
 from ..store.store import Store
 from .checkup import MEND, Checkup, Told
 

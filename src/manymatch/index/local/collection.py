@@ -16,7 +16,7 @@ import numpy as np
 from ..add import Batch, fitting
 from ..collection import Near
 from ..filters import Where
-from ..store.rows import Added, Modality, Snapshot, Stored
+from ..store.rows import MODALITIES, Added, Modality, Snapshot, Stored
 from ..store.store import Store
 from .view import EXACT_UP_TO, Shelf, View
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["LocalCollection", "LocalReading"]
 
 Array = np.ndarray[Any, Any]
-
-_MODALITIES: tuple[Modality, ...] = ("image", "caption")
 
 _VIEWS = 2
 """Generations kept open: while others write, a search may still read the one before the last."""
@@ -101,7 +99,7 @@ class LocalCollection:
         """Make everything that is derived anew, whether it is due or not; the generation it is made from."""
         with self._building, self._store.reading() as snapshot:
             view = self._current(snapshot)
-            for modality in _MODALITIES:
+            for modality in MODALITIES:
                 view.remake(modality, snapshot, progress or (lambda what: None))
                 self._restock(view, modality)
             return snapshot.generation
@@ -113,16 +111,11 @@ class LocalCollection:
                 if view is not built:
                     view.restock(modality)
 
-    def due(self) -> bool:
-        """Whether `refresh` would build something."""
-        with self._store.reading() as snapshot:
-            return bool(self._current(snapshot).due(snapshot))
-
     def about(self) -> dict[str, Any]:
         """As JSON."""
         with self._store.reading() as snapshot:
             view = self._current(snapshot)
-            counts = {modality: snapshot.count(modality) for modality in _MODALITIES}
+            counts = {modality: snapshot.count(modality) for modality in MODALITIES}
             return {
                 "generation": snapshot.generation,
                 "engine": {modality: view.engine(modality, count) for modality, count in counts.items()},

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..store.rows import Modality, Snapshot
+from ..store.rows import MODALITIES, Modality, Snapshot
 from .derived import header_at
 from .engines import AUTO
 from .lately import Lately
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .candidates import Candidates, Plan
     from .gallery import Gallery
 
-__all__ = ["EXACT_UP_TO", "MODALITIES", "Shelf", "View", "spread"]
+__all__ = ["EXACT_UP_TO", "Shelf", "View", "spread"]
 
 Array = np.ndarray[Any, Any]
 
@@ -40,8 +40,6 @@ _TAIL_BYTES = 64 * 2**20
 """Or when what came since takes more memory than this."""
 
 _SAMPLE = 4096
-
-MODALITIES: tuple[Modality, ...] = ("image", "caption")
 
 
 class View:

@@ -16,7 +16,7 @@ from ..add import Batch
 from ..local.candidates import Plan
 from ..local.vectors import Space
 from ..placement import Placement
-from ..store.rows import Added, Modality
+from ..store.rows import MODALITIES, Added
 from ..store.store import Store
 from .api import QdrantClient
 from .changes import delete, put
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from ...similarity import Similarity
 
 __all__ = ["QdrantCollection"]
-
-_MODALITIES: tuple[Modality, ...] = ("image", "caption")
 
 
 @dataclass(frozen=True)
@@ -135,8 +133,8 @@ class QdrantCollection:
         plans = {modality: found.plans for modality, found in settings.measured.items()}
         return {
             "generation": None,
-            "engine": dict.fromkeys(_MODALITIES, "qdrant"),
-            "agreement": {modality: _agreement(plans.get(modality, {})) for modality in _MODALITIES},
+            "engine": dict.fromkeys(MODALITIES, "qdrant"),
+            "agreement": {modality: _agreement(plans.get(modality, {})) for modality in MODALITIES},
             "url": server.url,
             "collection": server.name,
         }

@@ -12,7 +12,7 @@ import numpy as np
 from ..filters import Where
 from ..local.candidates import Plan, asking_proxies, most
 from ..local.gallery import one_thread
-from ..store.rows import Modality
+from ..store.rows import MODALITIES, Modality
 from .api import models
 from .plans import EFFORTS, choose, first_ten
 from .pool import EXACT_UP_TO, MOST, QdrantPool, handles_of, scored
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Measured", "due", "measure"]
 
 Array = np.ndarray[Any, Any]
-
-_MODALITIES: tuple[Modality, ...] = ("image", "caption")
 
 _QUERIES = 200
 """Queries of each asking modality."""
@@ -58,7 +56,7 @@ class Measured:
 def due(reading: QdrantReading, before: Mapping[str, Measured], wanted: float) -> list[Modality]:
     """Modalities too large to score whole, that were never measured, have changed since, or for another agreement."""
     out: list[Modality] = []
-    for modality in _MODALITIES:
+    for modality in MODALITIES:
         count = reading.count(modality)
         old = before[modality].count if modality in before and before[modality].wanted == wanted else 0
         if count > EXACT_UP_TO and abs(count - old) > _GROWN * old:
@@ -94,7 +92,7 @@ def _plans(
 ) -> dict[str, Plan]:
     queries: dict[Modality, Embedding] = {}
     own: dict[Modality, Array | None] = {}
-    for asking in _MODALITIES:
+    for asking in MODALITIES:
         asked = reading.pool(asking, Where())
         handles = handles_of([]) if asked is None else asked.sample(_QUERIES)
         if asked is not None and len(handles) > 1:

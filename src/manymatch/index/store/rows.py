@@ -17,11 +17,13 @@ from ...errors import UnknownName
 from ..filters import Value, Where
 from . import facts, words
 
-__all__ = ["Added", "Changes", "Modality", "Record", "Snapshot", "Stored"]
+__all__ = ["MODALITIES", "Added", "Changes", "Modality", "Record", "Snapshot", "Stored"]
 
 Array = np.ndarray[Any, Any]
 
 Modality = Literal["image", "caption"]
+
+MODALITIES: tuple[Modality, ...] = ("image", "caption")
 
 
 @dataclass(frozen=True)

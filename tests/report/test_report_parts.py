@@ -14,7 +14,6 @@ from report_fakes import Checked, small
 from manymatch.data.matches import Matches
 from manymatch.data.pairs import Item, Pairs
 from manymatch.evaluation import MatrixScores
-from manymatch.report.attention import grid_of, image_shares, part_seen, text_shares, words_of
 from manymatch.report.axes import scale_of, short
 from manymatch.report.charts import Interval, Series, bars, heat, histogram, intervals, line_chart, scatter
 from manymatch.report.choosing import choose, different, worst
@@ -139,30 +138,6 @@ def test_queries_are_chosen_for_a_reason() -> None:
     assert [c.query for c in choose([first], [], ["a"], np.zeros(8, np.int64), 5, 0)] == [same[0].query]
     assert worst(first, images, 3) == [1, 3, 2] and worst(np.ones(3, np.int64), images, 3) == []
     assert different([2, 0, 1], ["x", "y", "x"], 5) == [2, 1]
-
-
-@pytest.mark.parametrize(
-    ("name", "settings"), [("dive", {}), ("dive", {"mode": "released"}), ("pvse", {"elements": 3})]
-)
-def test_shares_are_shares(featured: Pairs, name: str, settings: dict[str, object]) -> None:
-    few = featured.take(range(3))
-    model = small(few, name, **settings).eval()
-    shares, texts = image_shares(model, few.images), text_shares(model, few.captions[:4])
-    k = 3 if name == "pvse" else 2
-    assert shares is not None and texts is not None
-    assert shares.shape == (3, k, 16) and texts.shape[:2] == (4, k)
-    assert torch.allclose(shares.sum(-1), torch.ones(3, k), atol=1e-4) and bool((shares >= 0).all())
-    words = words_of(model.texts.vocabulary, few.captions[0])
-    assert words and len(words) <= texts.shape[2]
-    assert grid_of(model, 16, grid=False) is None and grid_of(model, 16, grid=True) == 4
-    assert grid_of(model, 15, grid=True) is None
-    assert image_shares(small(few, "vsepp"), few.images) is None
-
-
-def test_unknown_words_are_said(world: Pairs) -> None:
-    model = small(world, "dive")
-    assert words_of(model.texts.vocabulary, "zzz circle") == ["[unknown word]", "circle"]
-    assert grid_of(model, 4, grid=False) == 2 and part_seen(model, 60, 40) == (0.0, 0.0, 60, 40)
 
 
 def test_a_map_keeps_what_two_directions_can_hold() -> None:

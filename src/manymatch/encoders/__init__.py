@@ -1,5 +1,6 @@
 """Room 3: image and text towers, context inside one item, pooling, heads."""
 
+from .attention import Attention, attention_of_images, attention_of_texts
 from .base import Head, ImageTower, Locals, Pool, TextTower
 from .bert import BertTower
 from .boxes import BoxHead
@@ -22,6 +23,7 @@ from .texts import BiGRUTower, TextInput, read_at
 __all__ = [
     "GPO",
     "RESNETS",
+    "Attention",
     "BackboneTower",
     "BagOfWords",
     "BertTower",
@@ -60,6 +62,8 @@ __all__ = [
     "TextTower",
     "TokenGaussianHead",
     "TopMeanPool",
+    "attention_of_images",
+    "attention_of_texts",
     "feature_blocks",
     "key_of_floats",
     "key_of_ids",

@@ -58,12 +58,24 @@ class Head(nn.Module):
 
     Attributes:
         keyed: whether it reads `Locals.key` when it is not training.
+        blind: why `attend` gives None, in one line.
     """
 
     keyed: bool = False
+    blind: str = "its head takes one vector of the whole item and attends to no fragment"
 
     def forward(self, local: Locals) -> Encoded:
         raise NotImplementedError
+
+    def attend(self, local: Locals) -> Tensor | None:
+        """How much of what an element reads comes from each fragment.
+
+        Returns:
+            (n, k, f), of every element shares from 0 to 1 that sum to 1, 0 at padding, which depend on the batch no more
+            than the embedding does; None where the head weighs no whole fragments. A set's k is its number of elements,
+            any other head's is 1.
+        """
+        return None
 
 
 class ImageTower(nn.Module):
@@ -71,9 +83,11 @@ class ImageTower(nn.Module):
 
     Attributes:
         reads: "features" (precomputed) or "pixels".
+        head: what makes the embedding.
     """
 
     reads: str
+    head: Head
 
     def begin(self, source: str | None) -> str:
         """Start from weights in a file (`--image-tower NAME:FILE`), for towers that can; what a user should know."""
@@ -91,8 +105,20 @@ class ImageTower(nn.Module):
             "give Features, or search with like=ID"
         )
 
-    def forward(self, images: Features | Pixels) -> Encoded:
+    def grid(self, height: int, width: int) -> tuple[int, int] | None:
+        """Rows and columns of the cells, row by row, that pixels of this size become; None where they are no grid."""
+        return None
+
+    def seen(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom of what `prepare` keeps of a picture of this size, in shares of its sides."""
+        return 0.0, 0.0, 1.0, 1.0
+
+    def local(self, images: Features | Pixels) -> Locals:
+        """What the head is given of n images."""
         raise NotImplementedError
+
+    def forward(self, images: Features | Pixels) -> Encoded:
+        return self.head(self.local(images))
 
 
 class TextTower(nn.Module):
@@ -100,9 +126,11 @@ class TextTower(nn.Module):
 
     Attributes:
         vocabulary: the words of the training captions.
+        head: what makes the embedding.
     """
 
     vocabulary: Vocabulary
+    head: Head
 
     def begin(self, source: str | None) -> str:
         """Start from a file (`--text-tower NAME:FILE`), for towers that can; what a user should know."""
@@ -114,5 +142,28 @@ class TextTower(nn.Module):
         """Texts as this tower reads them."""
         raise NotImplementedError
 
-    def forward(self, tokens: Tokens) -> Encoded:
+    def cut(self, text: str) -> list[str]:
+        """What each fragment of a text is: words or word-pieces, spelt as in the vocabulary.
+
+        What the vocabulary has no word for stands in square brackets: the marks [start] and [end], and an unknown word
+        as it was typed.
+        """
+        vocabulary, tokens = self.vocabulary, self.tokens([text])
+        ids = tokens.ids[0, : int(tokens.lengths[0])].tolist()
+        known = {number: word for word, number in vocabulary.numbers.items() if number in set(ids)}
+        marks = {vocabulary.specials.start: "[start]", vocabulary.specials.end: "[end]"}
+        strange = (word for word in vocabulary.tokenizer.words(text) if not _has(vocabulary, word))
+        return [known.get(n) or marks.get(n) or f"[{next(strange, 'unknown')}]" for n in ids]
+
+    def local(self, tokens: Tokens) -> Locals:
+        """What the head is given of n texts."""
         raise NotImplementedError
+
+    def forward(self, tokens: Tokens) -> Encoded:
+        return self.head(self.local(tokens))
+
+
+def _has(vocabulary: Vocabulary, word: str) -> bool:
+    if vocabulary.tokenizer.kind == "wordpiece":
+        return vocabulary.knows(word)
+    return vocabulary.number(word) is not None

@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..data.text import Tokens
-from ..embeddings import Encoded
 from ..errors import DataError, UnknownName
 from .base import Head, Locals, Pool, TextTower, lengths_to_valid
 from .dropout import Dropout
@@ -87,7 +86,7 @@ class BertTower(TextTower):
     def tokens(self, texts: list[str]) -> Tokens:
         return self.vocabulary.encode(texts)
 
-    def forward(self, tokens: Tokens) -> Encoded:
+    def local(self, tokens: Tokens) -> Locals:
         device = self.linear.weight.device
         ids, lengths = torch.as_tensor(tokens.ids, device=device), torch.as_tensor(tokens.lengths, device=device)
         ids, lengths = self.drop(ids, lengths)
@@ -96,7 +95,7 @@ class BertTower(TextTower):
         vectors = self.dropout(self.linear(self._states(ids)))
         pooled = vectors[:, 0] if self.pool is None else self.pool(vectors, valid)
         key = key_of_ids(ids, valid) if self.head.keyed and not self.training else None
-        return self.head(Locals(vectors, valid, pooled, key=key))
+        return Locals(vectors, valid, pooled, key=key)
 
     def _states(self, ids: Tensor) -> Tensor:
         """(n, w) -> last hidden states (n, w, 768), padding unseen."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from torch import Tensor
 from torch.nn import functional
 
 from ..embeddings import Boxes, Encoded
@@ -36,3 +37,7 @@ class BoxHead(Head):
         center, _ = self.center(local.vectors, local.valid, local.pooled)
         center = functional.normalize(center.squeeze(1), dim=-1)
         return Encoded(Boxes(center, functional.softplus(self.offset(local)) / math.sqrt(center.shape[-1])))
+
+    def attend(self, local: Locals) -> Tensor:
+        """Of the centre (n, 1, f); the offset has an attention of its own."""
+        return self.center.attend(local)

@@ -85,6 +85,10 @@ class _MeanAndUncertainty(Head):
         mean, _ = self.mean(local.vectors, local.valid, local.pooled)
         return functional.normalize(mean.squeeze(1), dim=-1), self.uncertainty(local)
 
+    def attend(self, local: Locals) -> Tensor:
+        """Of the mean (n, 1, f); the spread has an attention of its own."""
+        return self.mean.attend(local)
+
 
 class SampleHead(_MeanAndUncertainty):
     """`Samples (n, j, d) = mean + exp(log_sigma) * noise` (PCME, sections 3.2 and 3.3); not unit length.
@@ -186,6 +190,8 @@ class TokenGaussianHead(Head):
         start: what the log-variance begins around; None leaves the linear layer as it is made.
         add_pooled: the tower's global vector (n, d) is added to the mean before it is normalised.
     """
+
+    blind = "its head pools each dimension by ranks of its values (GPO), and weighs no whole fragment"
 
     def __init__(
         self,

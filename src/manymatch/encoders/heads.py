@@ -153,6 +153,18 @@ class SlotAttention(nn.Module):
             slots = slots + self.feed_forward(slots)
         return self.last_norm(slots), shares
 
+    def shares(self, vectors: Tensor, valid: Tensor) -> Tensor:
+        """What each slot reads of each input in the last block, attention heads averaged: (n, k, f), rows sum to 1.
+
+        Each head weighs values of its own by its shares brought to a sum of 1 over the inputs, so they are averaged
+        after that. Padding, which takes part in "released", is left out. A slot that won nothing reads all alike.
+        """
+        _, won = self.attend(vectors, valid)
+        real = valid[:, None, None, :]
+        won = won.float().masked_fill(~real, 0.0)
+        total = won.sum(dim=-1, keepdim=True)
+        return torch.where(total > 0, won / total, real / real.sum(dim=-1, keepdim=True)).mean(dim=1)
+
     def _placed(self, context: Tensor, valid: Tensor) -> Tensor:
         width = context.shape[-1]
         if self.positions == "sequence":
@@ -195,3 +207,6 @@ class SetHead(Head):
         residual = self.slots(local.vectors, local.valid)
         elements = self.global_norm(local.pooled)[:, None, :] + residual
         return Encoded(Sets(functional.normalize(elements, dim=-1)), tensors={"residual": residual})
+
+    def attend(self, local: Locals) -> Tensor:
+        return self.slots.shares(local.vectors, local.valid)

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from ..data.features import Features, Pixels
 from ..data.pairs import Images
 from ..data.text import Tokenizer, Tokens, Vocabulary
-from ..embeddings import Encoded
 from ..errors import DataError
 from .base import Head, ImageTower, Locals, TextTower
 from .images import ImageInput, feature_blocks, real_fragments
@@ -74,9 +73,9 @@ class LinearFeatures(ImageTower):
             parts.append(_FRAGMENT_WEIGHT * vectors.flatten(1))
         return torch.cat(parts, dim=1)
 
-    def forward(self, images: Features | Pixels) -> Encoded:
+    def local(self, images: Features | Pixels) -> Locals:
         whole = self.linear(self.inputs(images))
-        return self.head(Locals(whole[:, None, :], torch.ones_like(whole[:, :1], dtype=torch.bool), whole))
+        return Locals(whole[:, None, :], torch.ones_like(whole[:, :1], dtype=torch.bool), whole)
 
 
 def terms_of(words: list[str]) -> list[str]:
@@ -145,7 +144,11 @@ class BagOfWords(TextTower):
         ids = torch.as_tensor(tokens.ids, device=self.weights.device)
         return ids, nn.functional.normalize(self.weights[ids], dim=1)
 
-    def forward(self, tokens: Tokens) -> Encoded:
+    def cut(self, text: str) -> list[str]:
+        """The text itself: its weighted terms are summed before any head, and make one fragment."""
+        return [text]
+
+    def local(self, tokens: Tokens) -> Locals:
         ids, shares = self.shares(tokens)
         whole = nn.functional.embedding_bag(ids, self.rows.weight, per_sample_weights=shares, mode="sum") + self.bias
-        return self.head(Locals(whole[:, None, :], torch.ones_like(whole[:, :1], dtype=torch.bool), whole))
+        return Locals(whole[:, None, :], torch.ones_like(whole[:, :1], dtype=torch.bool), whole)

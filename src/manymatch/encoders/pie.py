@@ -67,6 +67,10 @@ class PIENet(nn.Module):
         residual = self.dropout(torch.sigmoid(self.linear(self.attention(vectors, valid))))
         return self.norm(pooled[:, None, :] + residual), residual
 
+    def attend(self, local: Locals) -> Tensor:
+        """What each element's attention head reads of each fragment: (n, k, f), rows sum to 1."""
+        return self.attention.attend(local.vectors, local.valid)[1].transpose(1, 2)
+
 
 class PIEHead(Head):
     """PVSE's set: `Sets (n, k, d)`; residuals after dropout kept as `residual`. Arguments as `PIENet`."""
@@ -80,3 +84,6 @@ class PIEHead(Head):
     def forward(self, local: Locals) -> Encoded:
         elements, residual = self.net(local.vectors, local.valid, local.pooled)
         return Encoded(Sets(functional.normalize(elements, dim=-1)), tensors={"residual": residual})
+
+    def attend(self, local: Locals) -> Tensor:
+        return self.net.attend(local)

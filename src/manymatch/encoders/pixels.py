@@ -14,14 +14,13 @@ from torch import Tensor, nn
 
 from ..data.features import Features, Pixels
 from ..draws import draw
-from ..embeddings import Encoded
 from ..errors import DataError
 from .base import Head, ImageTower, Locals, Pool
 from .dropout import Dropout
 from .images import ImageInput
 from .necks import Neck
 from .noise import key_of_floats
-from .resnet import load_backbone, prepare, resnet
+from .resnet import crop_of, load_backbone, prepare, resnet
 
 __all__ = ["BackboneTower", "PixelTower", "SmallCNN"]
 
@@ -82,7 +81,10 @@ class PixelTower(ImageTower):
         array = np.stack(scaled) if scaled else np.zeros((0, *side, 3), np.uint8)
         return Pixels(array.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1.0)
 
-    def forward(self, images: Features | Pixels) -> Encoded:
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        return -(-height // 16), -(-width // 16)
+
+    def local(self, images: Features | Pixels) -> Locals:
         pixels = _pixels(images, self.place.device)
         if tuple(pixels.shape[2:]) != (self.size, self.size):
             raise DataError(f"pixels: {tuple(pixels.shape[2:])}, but the run reads {self.size} x {self.size}")
@@ -91,7 +93,7 @@ class PixelTower(ImageTower):
         vectors = self.dropout(self.cnn(pixels) + self.place)
         valid = torch.ones(vectors.shape[:2], dtype=torch.bool, device=vectors.device)
         whole = self.pool(vectors, valid) + self.whole(self.squeeze(vectors).flatten(1))
-        return self.head(_keyed(self, Locals(vectors, valid, whole), pixels))
+        return _keyed(self, Locals(vectors, valid, whole), pixels)
 
 
 class BackboneTower(ImageTower):
@@ -135,13 +137,19 @@ class BackboneTower(ImageTower):
     def prepare(self, pictures: Iterable[Image.Image]) -> Pixels:
         return prepare(list(pictures), self.size, whole=self.whole)
 
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        return -(-height // 32), -(-width // 32)
+
+    def seen(self, width: int, height: int) -> tuple[float, float, float, float]:
+        return (0.0, 0.0, 1.0, 1.0) if self.whole else crop_of(width, height, self.size)
+
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
         if self.fixed_norm:
             self.backbone.eval()
         return self
 
-    def forward(self, images: Features | Pixels) -> Encoded:
+    def local(self, images: Features | Pixels) -> Locals:
         pixels = _pixels(images, next(self.parameters()).device)
         # Not channels-last: in training mode its batch statistics round differently, and here it is hardly faster.
         grid = self.backbone(pixels.contiguous())
@@ -152,7 +160,7 @@ class BackboneTower(ImageTower):
             fate = draw("cell drop", lambda: torch.rand(valid.shape, device=raw.device))
             lost = (share > self.drop) & (fate < self.drop * share)
             valid = torch.where(lost.all(dim=1, keepdim=True), valid, ~lost)
-        return self.head(_keyed(self, self.neck(raw, valid), pixels))
+        return _keyed(self, self.neck(raw, valid), pixels)
 
 
 def _pixels(images: Features | Pixels, device: torch.device) -> Tensor:

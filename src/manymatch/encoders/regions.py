@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from ..data.features import Features, Pixels
 from ..data.pairs import Images
 from ..draws import draw
-from ..embeddings import Encoded
 from ..errors import DataError
 from .base import Head, ImageTower, Locals, lengths_to_valid
 from .dropout import Dropout
@@ -83,7 +82,7 @@ class FeatureTower(ImageTower):
         if self.has_pooled and isinstance(self.pooled_scale, Standardise):
             self.pooled_scale.fit(lambda: (f.pooled for f in feature_blocks(images) if f.pooled is not None))
 
-    def forward(self, images: Features | Pixels) -> Encoded:
+    def local(self, images: Features | Pixels) -> Locals:
         if isinstance(images, Pixels):
             raise DataError("this run reads precomputed features and has no backbone to look at a picture; use like=ID")
         self.inputs.expect(images)
@@ -91,11 +90,11 @@ class FeatureTower(ImageTower):
         if self.neck is None:
             assert pooled is not None
             one = torch.ones_like(pooled[:, :1], dtype=torch.bool)
-            return self.head(self._keyed(Locals(pooled[:, None, :], one, pooled), images))
+            return self._keyed(Locals(pooled[:, None, :], one, pooled), images)
         if images.vectors is None:
             raise DataError("this run reads fragments, found only pooled vectors; give --features FILE")
         vectors, valid = self._fragments(images)
-        return self.head(self._keyed(self.neck(vectors, valid, pooled), images))
+        return self._keyed(self.neck(vectors, valid, pooled), images)
 
     def _keyed(self, local: Locals, images: Features) -> Locals:
         if self.training or not self.head.keyed:

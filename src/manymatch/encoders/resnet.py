@@ -19,7 +19,7 @@ from ..data.features import Pixels
 from ..errors import CheckpointError, UnknownName
 from .torch_files import read_weights
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "RESNETS", "ResNet", "load_backbone", "prepare", "resnet"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "RESNETS", "ResNet", "crop_of", "load_backbone", "prepare", "resnet"]
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of red, green and blue in [0, 1]; what all published weights expect."""
@@ -198,12 +198,21 @@ def prepare(pictures: Sequence[Image.Image], size: int = 224, *, whole: bool = F
     return Pixels(array)
 
 
-def _cropped(picture: Image.Image, size: int) -> Image.Image:
-    shorter = size * 8 // 7
-    width, height = picture.size
-    short = min(width, height)
+def crop_of(width: int, height: int, size: int) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of what `prepare` cuts out of a picture of this size, in shares of its sides."""
+    scaled, (left, top) = _placed(width, height, size)
+    return left / scaled[0], top / scaled[1], (left + size) / scaled[0], (top + size) / scaled[1]
+
+
+def _placed(width: int, height: int, size: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The size a picture is scaled to, and the left upper corner of the crop in it."""
+    shorter, short = size * 8 // 7, min(width, height)
     scaled = (shorter * width // short, shorter * height // short)
+    return scaled, (round((scaled[0] - size) / 2), round((scaled[1] - size) / 2))
+
+
+def _cropped(picture: Image.Image, size: int) -> Image.Image:
+    scaled, (left, top) = _placed(*picture.size, size)
     if scaled != picture.size:
         picture = picture.resize(scaled, Image.Resampling.BILINEAR)
-    left, top = (round((side - size) / 2) for side in scaled)
     return picture.crop((left, top, left + size, top + size))

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from ..data.text import Tokens
-from ..embeddings import Encoded
 from ..errors import DataError, UnknownName
 from .base import Head, Locals, Pool, TextTower, lengths_to_valid
 from .dropout import Dropout
@@ -111,7 +110,7 @@ class BiGRUTower(TextTower):
     def tokens(self, texts: list[str]) -> Tokens:
         return self.vocabulary.encode(texts)
 
-    def forward(self, tokens: Tokens) -> Encoded:
+    def local(self, tokens: Tokens) -> Locals:
         device = self.words.weight.device
         ids, lengths = torch.as_tensor(tokens.ids, device=device), torch.as_tensor(tokens.lengths, device=device)
         ids, lengths = self.drop(ids, lengths)
@@ -121,7 +120,7 @@ class BiGRUTower(TextTower):
         states, pooled = self._read(self.gru, words, valid)
         spread = None if self.second_gru is None else self._read(self.second_gru, words, valid)[1]
         key = key_of_ids(ids, valid) if self.head.keyed and not self.training else None
-        return self.head(Locals(words if self.fragments == "words" else states, valid, pooled, spread, key))
+        return Locals(words if self.fragments == "words" else states, valid, pooled, spread, key)
 
     def _read(self, gru: nn.GRU, words: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """(n, w, word_dim), (n, w) -> outputs (n, w, d) and the global vector (n, d)."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,16 @@ from ..data.pictures import FolderPictures
 from ..data.text import Tokens, texts_of
 from ..draws import recorded
 from ..embeddings import Embedding, Encoded
-from ..encoders import ImageInput, ImageTower, TextInput, TextTower, split_tower
+from ..encoders import (
+    Attention,
+    ImageInput,
+    ImageTower,
+    TextInput,
+    TextTower,
+    attention_of_images,
+    attention_of_texts,
+    split_tower,
+)
 from ..errors import CheckpointError, DataError
 from ..losses import Objective, score
 from ..relations import Relation
@@ -125,8 +135,7 @@ class Model(nn.Module):
             return images
         if isinstance(images, Images) and self.image_input == "features":
             return images.read_features()
-        pictures = images.decode() if isinstance(images, Images) else [_open(i, n) for n, i in enumerate(images)]
-        return self.images.prepare(pictures)
+        return self.images.prepare(_opened(images))
 
     def encode_images(self, images: Any, *, batch_size: int = 256, progress: Progress = None) -> Embedding:
         """Embeddings of n images, on the CPU, without gradients.
@@ -152,20 +161,40 @@ class Model(nn.Module):
             raise DataError(f"batch_size {size}, expected at least 1")
         if count == 0:
             raise DataError("nothing to encode: found an empty list, expected at least one item")
-        was_training, parts = self.training, []
+        parts = []
+        with self._at_rest():
+            for start in range(0, count, size):
+                parts.append(encode(items[start : start + size]).embedding.to("cpu", torch.float32))
+                if progress is not None:
+                    progress(len(parts[-1]))
+        return type(parts[0]).concat(parts)
+
+    @contextmanager
+    def _at_rest(self) -> Iterator[None]:
+        """Not training, and without gradients."""
+        was_training = self.training
         if was_training:
             # Only then: toggling is not safe over threads, and a loaded model never needs it.
             self.eval()
         try:
             with torch.inference_mode():
-                for start in range(0, count, size):
-                    parts.append(encode(items[start : start + size]).embedding.to("cpu", torch.float32))
-                    if progress is not None:
-                        progress(len(parts[-1]))
+                yield
         finally:
             if was_training:
                 self.train()
-        return type(parts[0]).concat(parts)
+
+    def attend_images(self, images: Any) -> list[Attention]:
+        """What each element of n images reads of their fragments; `images` as `prepare_images`, in one batch."""
+        if self.image_input == "pixels" and not isinstance(images, Features | Pixels):
+            images = _opened(images)
+        sizes = None if isinstance(images, Images | Features | Pixels) else [picture.size for picture in images]
+        with self._at_rest():
+            return attention_of_images(self.images, self.prepare_images(images), sizes)
+
+    def attend_texts(self, texts: Any) -> list[Attention]:
+        """What each element of n texts reads of their words, in one batch."""
+        with self._at_rest():
+            return attention_of_texts(self.texts, texts_of(texts))
 
     def knows(self, text: str) -> bool:
         """Whether the text tower knows any word of it; if not, its embedding says nothing of the text."""
@@ -298,6 +327,10 @@ class Model(nn.Module):
     def parameter_count(self) -> int:
         """Numbers that train, of towers and similarity."""
         return sum(p.numel() for n, p in self.named_parameters() if not n.startswith(_TRAINING_ONLY))
+
+
+def _opened(images: Any) -> list[Image.Image]:
+    return images.decode() if isinstance(images, Images) else [_open(image, n) for n, image in enumerate(images)]
 
 
 def _open(image: str | Path | Image.Image, place: int) -> Image.Image:

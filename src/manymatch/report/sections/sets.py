@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...embeddings import Sets
-from ..attention import grid_of, image_shares, part_seen, text_shares, words_of
+from ...encoders import Attention
 from ..charts import bars, figure
 from ..choosing import different
 from ..element_map import drawn_map, flatten
@@ -38,35 +39,47 @@ def sets(material: Material) -> Html:
 def _photos(material: Material, seen: Seen, images: Sets, texts: Sets) -> Html:
     rows = _chosen(material, images)
     pairs, model = material.pairs, seen.run.model
-    shares = image_shares(model, pairs.images.take(rows))
+    looks = model.attend_images(pairs.images.take(rows))
     firsts = [int(np.searchsorted(pairs.owner, row)) for row in rows]
-    words = text_shares(model, [pairs.captions[c] for c in firsts])
+    reads = model.attend_texts([pairs.captions[c] for c in firsts])
     cards = []
     for n, row in enumerate(rows):
         near = _nearest(images.elements[row], texts.elements, pairs.captions)
         panels = [
             tag(
                 "li",
-                _looked(material, seen, row, None if shares is None else shares[n, k]),
+                _looked(material, seen, row, looks[n], k),
                 tag("p", tag("b", f"element {k + 1}"), class_="name"),
                 tag("ol", *(tag("li", pairs.captions[c], dir="auto") for c in near[k]), class_="near"),
             )
             for k in range(images.elements.shape[1])
         ]
-        said = _words(seen, pairs.captions[firsts[n]], None if words is None else words[n])
         photo = tag("div", material.pictures.shown(row), tag("p", pairs.image_ids[row], class_="id"), class_="whole")
         grid = tag("ul", *panels, class_="elements")
-        cards.append(tag("article", tag("div", photo, grid, class_="seen"), said, class_="query"))
-    return join([tag("p", _lead(shares, material, seen), class_="lead"), tag("div", *cards, class_="stack")])
+        cards.append(tag("article", tag("div", photo, grid, class_="seen"), _words(reads[n]), class_="query"))
+    return join([tag("p", _lead(looks[0], material, seen), class_="lead"), tag("div", *cards, class_="stack")])
 
 
-def _lead(shares: Tensor | None, material: Material, seen: Seen) -> str:
+def _lead(look: Attention, material: Material, seen: Seen) -> str:
     near = "Below each element stand the captions of the gallery that lie nearest to it."
-    if shares is None:
+    if look.shares is None:
         return f"The head of this run does not attend to fragments, so nothing is drawn on the photos. {near}"
-    if grid_of(seen.run.model, shares.shape[-1], grid=material.asked.grid) is None or not material.pictures.any:
+    if _grid(look, material, seen) is None or not material.pictures.any:
         return f"Bars are the shares that an element read of each fragment, numbered as in the feature file. {near}"
     return f"What an element read of the photo is bright, what it passed over is dark. {near}"
+
+
+def _grid(look: Attention, material: Material, seen: Seen) -> tuple[int, int] | None:
+    """Rows and columns of the cells that the fragments are; None where nothing says that they are some.
+
+    Fragments of a feature file are a square grid where the reader or the method was told so.
+    """
+    if look.rows is not None and look.columns is not None:
+        return look.rows, look.columns
+    side = 0 if look.shares is None else math.isqrt(look.shares.shape[1])
+    square = look.shares is not None and side * side == look.shares.shape[1]
+    told = material.asked.grid or bool(getattr(seen.run.model.method, "grid", False))
+    return (side, side) if told and square else None
 
 
 def _chosen(material: Material, images: Sets) -> list[int]:
@@ -85,21 +98,25 @@ def _nearest(elements: Tensor, texts: Tensor, captions: list[str]) -> list[list[
     return [different(np.argsort(-line, kind="stable"), captions, _NEAREST) for line in cosines.numpy()]
 
 
-def _looked(material: Material, seen: Seen, row: int, shares: Tensor | None) -> Html:
-    if shares is None:
+def _looked(material: Material, seen: Seen, row: int, look: Attention, element: int) -> Html:
+    if look.shares is None:
         return material.pictures.shown(row)
-    size = material.pictures.size(row)
-    side = grid_of(seen.run.model, len(shares), grid=material.asked.grid)
-    values = [float(v) for v in shares]
-    if size is None or side is None:
+    size, grid = material.pictures.size(row), _grid(look, material, seen)
+    values = [float(v) for v in look.shares[element]]
+    if size is None or grid is None:
         names = [str(n) for n in range(len(values))]
         return bars("Share of each fragment", values, names, seen.style)
-    return material.pictures.shown(row, _shades(values, side, part_seen(seen.run.model, *size), size))
+    left, top, right, bottom = (0, 0, 1, 1) if look.kind == "regions" else seen.run.model.images.seen(*size)
+    part = (left * size[0], top * size[1], (right - left) * size[0], (bottom - top) * size[1])
+    return material.pictures.shown(row, _shades(values, grid, part, size))
 
 
-def _shades(values: list[float], side: int, part: tuple[float, float, float, float], size: tuple[int, int]) -> Html:
+def _shades(
+    values: list[float], grid: tuple[int, int], part: tuple[float, float, float, float], size: tuple[int, int]
+) -> Html:
     """Dark cells over a photo: the less an element read of a cell, the darker."""
     left, top, width, height = part
+    rows, columns = grid
     most = max(values) or 1.0
     out = []
     if (width, height) != size:
@@ -108,25 +125,23 @@ def _shades(values: list[float], side: int, part: tuple[float, float, float, flo
     for n, value in enumerate(values):
         dark = 0.8 * (1 - value / most)
         box: dict[str, Any] = {
-            "x": f"{left + width / side * (n % side):.2f}",
-            "y": f"{top + height / side * (n // side):.2f}",
-            "width": f"{width / side:.2f}",
-            "height": f"{height / side:.2f}",
+            "x": f"{left + width / columns * (n % columns):.2f}",
+            "y": f"{top + height / rows * (n // columns):.2f}",
+            "width": f"{width / columns:.2f}",
+            "height": f"{height / rows:.2f}",
         }
         out.append(tag("rect", **box, fill_opacity=f"{dark:.2f}", class_="shade"))
     return join(out)
 
 
-def _words(seen: Seen, caption: str, shares: Tensor | None) -> Html | None:
-    """The first caption, once an element, its words washed by what the element read of them."""
-    if shares is None:
+def _words(read: Attention) -> Html | None:
+    """The caption, once an element, its words washed by what the element read of them."""
+    if read.shares is None or read.words is None:
         return None
-    words = words_of(seen.run.model.texts.vocabulary, caption)
     lines = []
-    for k, line in enumerate(shares):
-        values = [float(v) for v in line[: len(words)]]
-        most = max(values, default=0.0) or 1.0
-        shown = [tag("span", w, style=f"--a:{(v / most) ** 2:.2f}") for w, v in zip(words, values, strict=False)]
+    for k, line in enumerate(read.shares.tolist()):
+        most = max(line, default=0.0) or 1.0
+        shown = [tag("span", w, style=f"--a:{(v / most) ** 2:.2f}") for w, v in zip(read.words, line, strict=True)]
         lines.append(tag("li", tag("b", f"{k + 1}"), tag("span", join(shown, " "), class_="wash", dir="auto")))
     label = tag("p", "What the caption's elements read of its words", class_="id")
     return tag("div", label, tag("ol", *lines), class_="reading")

@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 
 
-def anonymous() -> float:
-    """MiB of anonymous memory of this process."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+def anonymous(pid: int | str = "self") -> float:
+    """MiB of anonymous memory of a process, this one unless told."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) / 1024
-    raise RuntimeError("no RssAnon in /proc/self/status")
+    raise RuntimeError(f"no RssAnon in /proc/{pid}/status")
 
 
 def measure(kind: str, folder: Path, images: int, steps: int) -> dict[str, float]:

@@ -168,7 +168,7 @@ def test_json_has_the_agreed_keys(built: tuple[FakeModel, Index]) -> None:
     assert list(body) == [*agreed, "likely", "searched", "hits", "notes"]
     assert (body["query"], body["exact"], body["agreement"], body["bank"]) == ("red", True, None, False)
     agreed = ["rank", "id", "modality", "score", "raw_score", "probability", "metadata"]
-    assert list(body["hits"][0]) == [*agreed, "caption", "owner"]
+    assert list(body["hits"][0]) == [*agreed, "caption", "owner", "has_picture"]
 
 
 def test_another_run_is_refused(built: tuple[FakeModel, Index], tmp_path: Path) -> None:

@@ -160,7 +160,9 @@ def test_items_come_back_as_from_a_folder(filled: Two) -> None:
             assert {**vars(mine), "row": 0} == {**vars(theirs), "row": 0}
             assert np.array_equal(*(r.embedding(i).elements.numpy() for r, i in ((remote, mine), (local, theirs))))
         assert remote.item("p1").row < remote.item("p2").row < remote.item("p0#0").row
-        assert remote.captions("p3") == local.captions("p3") and len(remote.captions("p3", 1)) == 1
+        assert remote.captions("p3") == local.captions("p3") and len(remote.captions("p3")) == 2
+        ids = ["p9", "p3", "p0", "nobody"]
+        assert remote.first_captions(ids) == local.first_captions(ids)
         assert remote.fields() == local.fields()
         assert sorted(remote.examples(100, 0)) == sorted(local.examples(100, 0))
         assert remote.examples(3, 1) == remote.examples(3, 1) and len(set(remote.examples(3, 1))) == 3
@@ -385,9 +387,28 @@ def test_a_page_costs_few_requests(filled: Two, monkeypatch: pytest.MonkeyPatch)
         with filled.remote.reading() as reading:
             images = reading.pool("image", Where())
             images.scores(filled.model.encode_texts(["red"]), drawn := images.sample(4))
-            for item in images.items(drawn):
-                assert len(reading.captions(item.id, 1)) == 1
+            assert len(reading.first_captions([item.id for item in images.items(drawn)])) == 4
         assert calls == expected, "a sample is kept for the next search, captions come together"
+
+
+def test_fields_are_told_as_in_a_folder(two: Two) -> None:
+    about = [{"year": 2000 + n % 3, "seen": n % 2 > 0, "tag": ["a", "b"][: n % 3], "size": n / 2} for n in range(40)]
+    about[3] |= {"year": "2003"}
+    for some in two.both():
+        with some.reading() as reading:
+            assert reading.overview() == []
+    two.images([f"p{n}" for n in range(40)], about)
+    two.captions(["p0#0", "alone"], ["of an image", "alone"], ["p0", None])
+    with two.remote.reading() as remote, two.local.reading() as local:
+        mine, theirs = remote.overview(), list(local.overview())
+        assert [field.name for field in mine] == ["seen", "size", "tag", "year"]
+        assert [field.kind for field in mine] == ["boolean", "number", "text", "mixed"]
+        # What more than thirty different numbers lie between is not looked for.
+        assert (mine[1].low, mine[1].high, theirs[1].low, theirs[1].high) == (None, None, 0, 19.5)
+        assert [{**vars(f), "low": 0, "high": 0} for f in mine] == [{**vars(f), "low": 0, "high": 0} for f in theirs]
+    two.images(["new"], [{"fresh": 3}])
+    with two.remote.reading() as remote, two.local.reading() as local:
+        assert remote.overview()[0] == local.overview()[0] and local.overview()[0].high == 3
 
 
 def test_reopened_and_of_another_index(filled: Two, tmp_path: Path) -> None:

@@ -145,13 +145,13 @@ def test_keeping_up_survives_a_disk_that_fails(index: Index, monkeypatch: pytest
     tried: list[int] = []
     mended = threading.Event()
 
-    def refresh(told: Any = None) -> None:
+    def refresh(told: Any = None, *, wait: bool = True) -> None:
         tried.append(1)
         if len(tried) == 1:
             raise OSError(5, "Input/output error")
         mended.set()
 
-    monkeypatch.setattr(index, "refresh", refresh)
+    monkeypatch.setattr(index._collection, "refresh", refresh)
     monkeypatch.setattr("manymatch.index.index.warnings.warn", lambda *said, **how: None)
     index.keep_up(0.01)
     assert mended.wait(10)

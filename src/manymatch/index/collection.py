@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from .filters import Where
+from .store.overview import FieldSeen
 from .store.rows import Added, Modality, Stored
 
 if TYPE_CHECKING:
@@ -139,8 +140,12 @@ class Reading(Protocol):
         """Raises UnknownName with near ids."""
         ...
 
-    def captions(self, id: str, limit: int = -1) -> list[str]:
-        """Texts of the captions of an image, in their order; at most `limit` where it is not negative."""
+    def captions(self, id: str) -> list[str]:
+        """Texts of the captions of an image, in their order."""
+        ...
+
+    def first_captions(self, ids: Sequence[str]) -> dict[str, str]:
+        """Image -> text of its first caption, of those of the images that have one."""
         ...
 
     def embedding(self, item: Stored) -> Embedding:
@@ -149,6 +154,10 @@ class Reading(Protocol):
 
     def fields(self) -> list[str]:
         """Names of the metadata fields that items have."""
+        ...
+
+    def overview(self) -> Sequence[FieldSeen]:
+        """The metadata fields of images, in the order of letters, and what these hold."""
         ...
 
     def examples(self, n: int, seed: int) -> list[str]:
@@ -177,8 +186,13 @@ class Collection(Protocol):
         """Delete items and the captions of images among them; how many items went. Raises UnknownName."""
         ...
 
-    def refresh(self, progress: Callable[[str], object] | None = None) -> None:
-        """Make, or bring up to date, everything that only makes searching quicker, and measure the agreement."""
+    def refresh(self, progress: Callable[[str], object] | None = None, *, wait: bool = True) -> None:
+        """Make, or bring up to date, everything that only makes searching quicker, and measure the agreement.
+
+        Args:
+            wait: until it is this process's turn, then look whether there is still something to do; otherwise nothing
+                is done while another one does it.
+        """
         ...
 
     def about(self) -> dict[str, Any]:

@@ -64,17 +64,27 @@ class Contents:
         return pictures.open(name)
 
     def _picture(self, id: str) -> tuple[Pictures, str]:
-        from ..data.sources import open_pictures
+        from .uploads import pictures_of
 
         with self._collection.reading() as reading, self._opening:
             found = reading.item(id)
             if found.picture is None or found.source is None:
                 raise DataError(f"item {id!r} has no picture in this index; build it with --images PATH")
             if found.source not in self._pictures:
-                self._pictures[found.source] = open_pictures(reading.source(found.source))
+                self._pictures[found.source] = pictures_of(self.path, reading.source(found.source))
             return self._pictures[found.source], found.picture
 
     def examples(self, n: int, seed: int = 0) -> list[str]:
         """Up to n different captions of the index, to show what can be asked."""
         with self._collection.reading() as reading:
             return reading.examples(n, seed)
+
+    def fields(self) -> list[dict[str, Any]]:
+        """The metadata fields of the images, in the order of letters: `name, kind, items, low, high, values`.
+
+        `kind` is "number", "text", "boolean" or "mixed"; `items` how many images have it; `low` and `high` the least
+        and the largest number, of other kinds None; `values` the 30 most frequent as `{"value", "count"}`. Of more than
+        200 fields those that most images have. Where items lie on a Qdrant server only these values are looked at.
+        """
+        with self._collection.reading() as reading:
+            return [field.to_json() for field in reading.overview()]

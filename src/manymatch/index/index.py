@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from ..errors import DataError, Error
 from . import making
 from .add import embedded_records, encoded_records
-from .care.upkeep import Upkeep
+from .attention import Attending
 from .collection import Collection
 from .filters import Where
 from .placement import Placement
@@ -37,7 +37,7 @@ _BATCH = 256
 """Images of one acknowledged batch of `build`."""
 
 
-class Index(Upkeep):
+class Index(Attending):
     """An index folder. Made by `Index.build` or `Index.open`; safe to use from many threads and processes.
 
     The run it was built with is loaded when a query first needs it, so that listing and storing are quick.
@@ -166,6 +166,32 @@ class Index(Upkeep):
             return Added()
         return self._collection.put(encoded_records(self.model, pairs, self._precision()))
 
+    def put_picture(
+        self, id: str, data: bytes, captions: Sequence[str] = (), metadata: Mapping[str, Any] | None = None
+    ) -> Added:
+        """Encode and store one image, given as the bytes of a file, with its captions. A known id is replaced.
+
+        The bytes are kept in the index folder, on the disk before the item is stored, and move with it. Those of an
+        item that was deleted or replaced stay until `repair` or `compact`. Where items lie on a Qdrant server, the
+        picture lies in this folder all the same.
+
+        Args:
+            captions: texts, none of them empty.
+            metadata: field -> value, as JSON can hold it.
+
+        Raises:
+            DataError: an id, captions or metadata that cannot be stored, no whole picture, a run that reads
+                precomputed features, or no room; nothing is stored then.
+        """
+        from .uploads import Upload
+
+        if self.model.image_input != "pixels":
+            raise DataError("put_picture: this run reads precomputed features, not pictures; add them with `add`")
+        upload = Upload(self.path, id, data, captions, {} if metadata is None else metadata)
+        batch = encoded_records(self.model, upload.pairs, self._precision())
+        with upload.kept():
+            return self._collection.put(batch)
+
     def add_embeddings(
         self,
         ids: Sequence[str],
@@ -214,8 +240,8 @@ class Index(Upkeep):
     def refresh(self, told: Callable[[str], object] | None = None) -> None:
         """Make what searches derive from the items now: mapped rows, candidates, and their measured agreement.
 
-        Searches do well without: they read what was added since from the store, and score every item where there are
-        no candidates. Call it after large changes.
+        One process at a time does so; the next then does what is left to do. Searches do well without: they read what
+        was added since from the store, and score every item where there are no candidates. Call it after large changes.
 
         Args:
             told: called with the name of each step.
@@ -264,7 +290,8 @@ class Index(Upkeep):
     def _keep(self, every: float) -> None:
         while True:
             try:
-                self.refresh()
+                # Of several servers of one index, one makes what all of them read.
+                self._collection.refresh(wait=False)
             except (Error, OSError) as error:
                 # Searches go on without candidates; what is wrong with the folder may be mended meanwhile.
                 warnings.warn(f"{self.path}: {error}", RuntimeWarning, stacklevel=1)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import CheckpointError, DataError
 from . import making
-from .answers.asking import Options
+from .answers.asking import Asked, Options, company_counts, in_words
+from .answers.encodings import Encodings
 from .answers.results import Results
 from .collection import Collection
 from .contents import Contents
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from .filters import Where
 
 __all__ = ["Searchable"]
+
+_NAMES = {field.name for field in fields(Options)}
 
 
 class Searchable(Contents):
@@ -41,6 +44,7 @@ class Searchable(Contents):
         self._store, self._model = store, model
         self._lock = threading.RLock()
         self._calibrated: tuple[str, Calibration | None] = "", None
+        self._encodings = Encodings()
 
     def search(
         self,
@@ -123,6 +127,12 @@ class Searchable(Contents):
         wanted = _options({"k": k, **options}, known=options)
         return self._searched(list(queries), None, (None, None), among, where, wanted)
 
+    def in_words(self, texts: Sequence[str]) -> list[Asked]:
+        """Texts as queries: what was asked lately is known, the others are encoded together."""
+        if len(texts) > 1 and company_counts(self.model):
+            return in_words(texts, self.model.encode_texts(list(texts)))
+        return self._encodings.get(texts, self.model.encode_texts)
+
     def captions_of(self, id: str, k: int = 10) -> Results:
         """The captions that fit the item best, its own included. Raises UnknownName."""
         return self.search(like=id, k=k, among="captions")
@@ -177,11 +187,10 @@ class Searchable(Contents):
 
 def _options(given: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> Options:
     """The options among a call's arguments. Raises DataError."""
-    names = {field.name for field in fields(Options)}
-    strange = sorted(set(known or ()) - names)
+    strange = sorted(set(known or ()) - _NAMES)
     if strange:
         raise TypeError(f"search: unexpected argument {strange[0]!r}")
-    chosen = {name: value for name, value in given.items() if name in names}
+    chosen = {name: value for name, value in given.items() if name in _NAMES}
     facets = chosen.get("facets", ())
     if isinstance(facets, str):
         raise DataError(f"search: facets is the string {facets!r}, expected a list of fields")

@@ -148,7 +148,7 @@ class Answer:
             searched=len(self._pool),
             milliseconds=0.0,
             bank=self._bank,
-            ambiguity=self._ambiguity(),
+            ambiguity=self._asked.ambiguity,
             expected_matches=self._expected(scored),
             likely=self._likely(scored),
             groups=groups,
@@ -156,10 +156,6 @@ class Answer:
             meant_by=meant[1],
             facets={field: self._facet(field) for field in options.facets} if options.facets else None,
         )
-
-    def _ambiguity(self) -> float | None:
-        given = self._asked.embedding.ambiguity()
-        return None if given is None else float(given[0])
 
     def _expected(self, scored: Ranked) -> float | None:
         """Sum of the probabilities of all that pass: of what was not scored, a sample stands for the others."""
@@ -253,6 +249,7 @@ class Answer:
     def _hits(self, ranked: Ranked, ranks: Sequence[int], *, explained: bool = True) -> tuple[Hit, ...]:
         """The items as they are shown."""
         items = self._pool.items(ranked.handles)
+        said = self._reading.first_captions([item.id for item in items if item.modality == "image"])
         probabilities = [None] * len(items) if self._curve is None else self._curve.probability(ranked.raw).tolist()
         why: list[Any] = [None] * len(items)
         if explained and self._options.explain and len(items):
@@ -269,8 +266,9 @@ class Answer:
                 raw_score=float(ranked.raw[n]),
                 probability=probabilities[n],
                 metadata=item.metadata,
-                caption=item.caption or next(iter(self._reading.captions(item.id, 1)), None),
+                caption=item.caption or said.get(item.id),
                 owner=item.owner,
+                has_picture=item.picture is not None,
                 why=why[n],
             )
             for n, item in enumerate(items)

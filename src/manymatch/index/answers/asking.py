@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from numbers import Real
 from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ...errors import DataError, UnknownName
 from ..store.rows import Modality, Stored
@@ -16,7 +20,9 @@ if TYPE_CHECKING:
     from ...methods import Model
     from ..collection import Reading
 
-__all__ = ["Asked", "Options", "encode", "encode_words", "modality_of", "name_of", "stored"]
+__all__ = ["Asked", "Options", "company_counts", "encode_picture", "in_words", "modality_of", "name_of", "stored"]
+
+Array = np.ndarray[Any, Any]
 
 _AMONG: dict[str | None, Modality] = {None: "image", "images": "image", "captions": "caption"}
 
@@ -31,6 +37,7 @@ class Asked:
         item: the item of the index it is, which is never among its own results.
         unlike: what the results shall not be like, one item of either modality.
         text: its words, for hybrid search.
+        proxies: with biases or without -> its proxy (1, p + 2); ranking keeps here what it made.
     """
 
     embedding: Embedding
@@ -38,6 +45,13 @@ class Asked:
     item: Stored | None = None
     unlike: Embedding | None = None
     text: str | None = None
+    proxies: dict[bool, Array | None] = field(default_factory=dict, compare=False, repr=False)
+
+    @cached_property
+    def ambiguity(self) -> float | None:
+        """The run's own number for it; None where its kind of embedding has none."""
+        given = self.embedding.ambiguity()
+        return None if given is None else float(given[0])
 
 
 @dataclass(frozen=True)
@@ -104,21 +118,23 @@ def _named(query: Any, called: str) -> str:
     return str(query)
 
 
-def encode(model: Model, query: Any) -> Asked:
-    """Words or a picture as the run sees them. Raises DataError where the run cannot look at pictures."""
-    if isinstance(query, str):
-        return encode_words(model, [query])[0]
+def encode_picture(model: Model, picture: Any) -> Asked:
+    """A picture as the run sees it. Raises DataError where the run cannot look at pictures."""
     if model.image_input == "features":
         raise DataError(
             "this run reads precomputed features and has no backbone to look at a picture; use like=ID (--like ID)"
         )
-    return Asked(model.encode_images([query]), "image")
+    return Asked(model.encode_images([picture]), "image")
 
 
-def encode_words(model: Model, texts: list[str]) -> list[Asked]:
-    """Several texts, encoded together."""
-    embedding = model.encode_texts(texts)
+def in_words(texts: Sequence[str], embedding: Embedding) -> list[Asked]:
+    """Queries in words, each with its own part of what they were encoded to together."""
     return [Asked(embedding[place], "caption", text=text) for place, text in enumerate(texts)]
+
+
+def company_counts(model: Model) -> bool:
+    """Whether a text's embedding depends on those encoded with it, as in some of the authors' released code."""
+    return getattr(getattr(model, "method", None), "mode", "paper") == "released"
 
 
 def stored(reading: Reading, id: str) -> Asked:

@@ -13,7 +13,7 @@ from ..collection import Pool, Reading
 from ..filters import Where, read_where
 from ..local.gallery import one_thread
 from .answer import OWNER, Answer
-from .asking import Asked, Options, encode, encode_words, modality_of, name_of, stored
+from .asking import Asked, Options, encode_picture, modality_of, name_of, stored
 from .ranking import rank_many
 from .results import Results
 
@@ -76,14 +76,19 @@ class Search:
         if item is not None:
             away = stored(self._reading, item).embedding
         elif words is not None:
-            away = encode(self._index.model, words).embedding
+            away = self._encoded(words).embedding
         if like is not None:
             asked = [stored(self._reading, like)]
         elif len(queries) > 1:
-            asked = encode_words(self._index.model, list(queries))
+            asked = self._index.in_words(list(queries))
         else:
-            asked = [encode(self._index.model, query) for query in queries]
+            asked = [self._encoded(query) for query in queries]
         return asked if away is None else [replace(one, unlike=away) for one in asked]
+
+    def _encoded(self, query: Any) -> Asked:
+        if isinstance(query, str):
+            return self._index.in_words([query])[0]
+        return encode_picture(self._index.model, query)
 
     def _answers(self, pool: Pool, asked: list[Asked]) -> list[Answer]:
         options = self._options

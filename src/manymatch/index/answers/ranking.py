@@ -56,7 +56,7 @@ class Ranked:
 
     def at(self, places: Array) -> Ranked:
         """The chosen ones, in that order."""
-        return replace(self, handles=self.handles[places], raw=self.raw[places], score=self.score[places])
+        return Ranked(self.handles[places], self.raw[places], self.score[places], self.exact, self.agreement)
 
     def __len__(self) -> int:
         return len(self.handles)
@@ -100,7 +100,9 @@ def _own(pool: Pool, asked: Asked) -> Array | None:
 
 
 def _near(pool: Pool, asked: Asked, need: int, bank: bool) -> Near | None:
-    proxies = asking_proxies(pool.similarity, asked.embedding, asked.modality, bank)
+    if bank not in asked.proxies:
+        asked.proxies[bank] = asking_proxies(pool.similarity, asked.embedding, asked.modality, bank)
+    proxies = asked.proxies[bank]
     # Agreement was measured with biases where there are any; without them lists that they shaped are no good guide.
     if proxies is None or bank != pool.biased:
         return None

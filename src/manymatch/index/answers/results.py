@@ -23,6 +23,7 @@ class Hit:
         metadata: the image's; a caption carries that of its image.
         caption: the caption's words, or the image's first caption; None where there is none.
         owner: the image a caption belongs to; None for an image.
+        has_picture: whether the index knows where the picture is, of a caption that of its image.
         why: which elements of query and item matched, strongest first (`explain.Match` as JSON); None unless asked.
     """
 
@@ -35,6 +36,7 @@ class Hit:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     caption: str | None = None
     owner: str | None = None
+    has_picture: bool = False
     why: Sequence[Mapping[str, Any]] | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -49,6 +51,7 @@ class Hit:
             "metadata": dict(self.metadata),
             "caption": self.caption,
             "owner": self.owner,
+            "has_picture": self.has_picture,
         }
         return shown if self.why is None else shown | {"why": [dict(match) for match in self.why]}
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 from ...errors import Error
 from ..local.derived import leftovers
 from ..store.store import Store
+from ..uploads import PICTURES
 from .checkup import MEND, RESTORE, Checkup, Told
 from .database import check_settings, check_truth
+from .uploads import check_uploads
 
 if TYPE_CHECKING:
     from ...methods import Model
@@ -39,6 +41,7 @@ def check(folder: Path, store: Store, collection: Collection, model: Callable[[]
         _check_server(collection, out)
     else:
         check_truth(store, out, told)
+    _check_pictures(folder, store, elsewhere, out, told)
     similarity = _check_run(model, out, told)
     if any(finding.kind == "database" for finding in out.findings):
         out.skipped.append("derived files: what they are made from has to be mended first")
@@ -59,6 +62,16 @@ def check(folder: Path, store: Store, collection: Collection, model: Callable[[]
         )
     out.seconds = time.perf_counter() - began
     return out
+
+
+def _check_pictures(folder: Path, store: Store, elsewhere: bool, out: Checkup, told: Told) -> None:
+    if elsewhere:
+        if (folder / PICTURES).is_dir():
+            out.skipped.append(f"{PICTURES}/: the items that name its pictures lie on the Qdrant server")
+    elif any(finding.kind == "database" for finding in out.findings):
+        out.skipped.append(f"{PICTURES}/: what names them has to be mended first")
+    else:
+        check_uploads(folder, store, out, told)
 
 
 def _check_run(model: Callable[[], Model], out: Checkup, told: Told) -> Any:

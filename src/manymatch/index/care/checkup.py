@@ -21,7 +21,8 @@ class Finding:
     """One thing that is not as it should be.
 
     Attributes:
-        kind: "database", "setting", "item", "text", "history", "run", "derived", "agreement", "leftover" or "server".
+        kind: "database", "setting", "item", "text", "history", "run", "derived", "agreement", "picture", "leftover" or
+            "server".
         where: the file, with the item's id or the setting's name.
         what, found, expected: what it is about, what is there, and what should be.
         todo: what to do.

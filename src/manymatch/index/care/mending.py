@@ -19,9 +19,11 @@ from ..local.view import View
 from ..store.changes import Transaction
 from ..store.facts import facts_of, insert_facts, text_of
 from ..store.store import Store
+from ..uploads import PICTURES
 from .checking import check
 from .checkup import Checkup, Finding, Told
 from .inspecting import derived_files
+from .uploads import remove_unnamed, size_of_uploads
 
 if TYPE_CHECKING:
     from ...methods import Model
@@ -47,6 +49,7 @@ def repair(folder: Path, store: Store, collection: Collection, model: Callable[[
     if any(finding.kind == "database" and "index" in finding.found for finding in before.findings):
         store.reindex()
         mended.append(f"{store.path.name}: indexes of the tables made again")
+    mended += _tidied(folder, store, before.findings)
     mended += _restored(folder, store, before.findings)
     if any(finding.kind in _TEXTS for finding in before.findings):
         with store.writing() as change:
@@ -64,6 +67,14 @@ def repair(folder: Path, store: Store, collection: Collection, model: Callable[[
         after.skipped.append(f"derived files were not all made: {failed}")
     after.seconds += before.seconds
     return after
+
+
+def _tidied(folder: Path, store: Store, findings: Sequence[Finding]) -> list[str]:
+    """Pictures that no item has, where what is read can be believed."""
+    if not any(finding.kind == "leftover" and finding.where == f"{PICTURES}/" for finding in findings):
+        return []
+    removed = remove_unnamed(folder, store)
+    return [f"{PICTURES}/: {removed:,} removed that no item has"] if removed else []
 
 
 def _remade(folder: Path, collection: Collection, before: Checkup, told: Told) -> list[str]:
@@ -203,10 +214,13 @@ def compact(folder: Path, store: Store, collection: Collection, told: Told) -> C
     # Before the history goes, so that at no moment searches lack what is derived.
     generation = collection.rebuild(step) if isinstance(collection, LocalCollection) else None
     ended = store.compact(generation, step)
+    if isinstance(collection, LocalCollection):
+        remove_unnamed(folder, store)
     notes = () if ended else (f"{store.path.name}-wal keeps its size: somebody is reading from it",)
     return Compacted(before, _sizes(folder), notes)
 
 
 def _sizes(folder: Path) -> dict[str, int]:
     files = [folder / f"index.sqlite{end}" for end in ("", "-wal")] + derived_files(folder)
-    return {path.name: path.stat().st_size for path in files if path.exists()}
+    sizes = {path.name: path.stat().st_size for path in files if path.exists()}
+    return sizes | {f"{PICTURES}/": size_of_uploads(folder)} if (folder / PICTURES).is_dir() else sizes

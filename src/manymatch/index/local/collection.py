@@ -16,8 +16,10 @@ import numpy as np
 from ..add import Batch, fitting
 from ..collection import Near
 from ..filters import Where
+from ..store.overview import FieldSeen
 from ..store.rows import MODALITIES, Added, Modality, Snapshot, Stored
 from ..store.store import Store
+from ..turn import Turn
 from .view import EXACT_UP_TO, Shelf, View
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ class LocalCollection:
     def __init__(self, folder: Path, store: Store, similarity: Callable[[], Similarity]) -> None:
         self._folder, self._store, self._similarity = folder, store, similarity
         self._views: deque[View] = deque(maxlen=_VIEWS)
-        self._lock, self._building = threading.Lock(), threading.Lock()
+        self._lock, self._turn = threading.Lock(), Turn(folder)
 
     @contextmanager
     def reading(self) -> Iterator[LocalReading]:
@@ -59,13 +61,14 @@ class LocalCollection:
             yield LocalReading(snapshot, lambda: self._current(snapshot))
 
     def _current(self, snapshot: Snapshot) -> View:
+        generation = snapshot.generation
         with self._lock:
             for view in self._views:
-                if view.generation == snapshot.generation:
+                if view.generation == generation:
                     return view
             before = next((v for v in self._views if snapshot.changes_since(v.generation) is not None), None)
             with self._store.reading() as now:
-                newest = now.generation == snapshot.generation
+                newest = now.generation == generation
             view = View(self._folder, snapshot, self._similarity, before, newest)
             if before is None or before is self._views[0]:
                 self._views.appendleft(view)
@@ -87,20 +90,28 @@ class LocalCollection:
         with self._store.writing() as change:
             return change.delete(ids)
 
-    def refresh(self, progress: Callable[[str], object] | None = None) -> None:
+    def refresh(self, progress: Callable[[str], object] | None = None, *, wait: bool = True) -> None:
         """Bring mapped rows up to date, and build candidates that are missing or too far behind."""
-        with self._building, self._store.reading() as snapshot:
-            view = self._current(snapshot)
-            for modality in view.due(snapshot):
-                view.build(modality, snapshot, progress or (lambda what: None))
-                self._restock(view, modality)
+        told = progress or (lambda what: None)
+        with self._turn.taken(wait, told) as ours:
+            if not ours:
+                return
+            with self._store.reading() as snapshot:
+                view = self._current(snapshot)
+                for modality in view.due(snapshot):
+                    # Another process may have built them since they were last looked for.
+                    view.restock(modality)
+                for modality in view.due(snapshot):
+                    view.build(modality, snapshot, told)
+                    self._restock(view, modality)
 
     def rebuild(self, progress: Callable[[str], object] | None = None) -> str:
         """Make everything that is derived anew, whether it is due or not; the generation it is made from."""
-        with self._building, self._store.reading() as snapshot:
+        told = progress or (lambda what: None)
+        with self._turn.taken(told=told), self._store.reading() as snapshot:
             view = self._current(snapshot)
             for modality in MODALITIES:
-                view.remake(modality, snapshot, progress or (lambda what: None))
+                view.remake(modality, snapshot, told)
                 self._restock(view, modality)
             return snapshot.generation
 
@@ -144,7 +155,7 @@ class LocalReading:
         self._snapshot, self._open = snapshot, view
         self.count = snapshot.count
         self.item = snapshot.item
-        self.captions = snapshot.captions
+        self.captions, self.first_captions = snapshot.captions, snapshot.first_captions
         self.fields = snapshot.fields
         self.examples = snapshot.examples
         self.source = snapshot.source
@@ -156,6 +167,9 @@ class LocalReading:
     @property
     def notes(self) -> list[str]:
         return self._view.notes
+
+    def overview(self) -> list[FieldSeen]:
+        return self._view.lately.get("overview", self._snapshot.overview)
 
     def embedding(self, item: Stored) -> Embedding:
         space = self._view.space(item.modality)

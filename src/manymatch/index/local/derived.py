@@ -20,7 +20,17 @@ from typing import Any, BinaryIO, Protocol
 
 from ...data.writing import whole_file
 
-__all__ = ["PAYLOAD", "Writer", "header_at", "leftovers", "read_header", "remove_leftovers", "sound", "write_derived"]
+__all__ = [
+    "PAYLOAD",
+    "Writer",
+    "header_at",
+    "leftovers",
+    "locked",
+    "read_header",
+    "remove_leftovers",
+    "sound",
+    "write_derived",
+]
 
 PAYLOAD = 4096
 """Where the payload starts: one page, so that a memory map of it is aligned."""
@@ -91,7 +101,7 @@ def sound(path: Path, told: Callable[[int, int], object] = lambda done, total: N
 
 def write_derived(path: Path, generation: str, facts: Mapping[str, Any], payload: Callable[[Writer], None]) -> None:
     """Write to a temporary name, fsync, rename: a reader meets the old file or the new one, never a part."""
-    with _locked(path.parent, fcntl.LOCK_SH), whole_file(path) as temporary, open(temporary, "xb") as file:
+    with locked(path.parent, fcntl.LOCK_SH), whole_file(path) as temporary, open(temporary, "xb") as file:
         file.write(bytes(PAYLOAD))
         summed = _Summed(file)
         payload(summed)
@@ -115,7 +125,7 @@ def leftovers(folder: Path) -> list[Path]:
 def remove_leftovers(folder: Path) -> list[Path]:
     """Remove the temporary files whose writers are dead; those that were removed."""
     removed = []
-    with _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
+    with locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
         for path in leftovers(folder):
             # Whoever writes derived files holds a lock on their folder; other writers are told by time.
             if (alone and path.parent == folder) or _age(path) > _LONG_AGO:
@@ -132,16 +142,16 @@ def _age(path: Path) -> float:
 
 
 @contextmanager
-def _locked(folder: Path, how: int) -> Iterator[bool]:
+def locked(folder: Path, how: int) -> Iterator[bool]:
     """Whether the folder could be locked. The lock goes with the process, however that ends."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, how)
-            locked = True
+            held = True
         except OSError:
             # Somebody writes, or this file system has no locks.
-            locked = False
-        yield locked
+            held = False
+        yield held
     finally:
         os.close(handle)

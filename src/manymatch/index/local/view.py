@@ -45,6 +45,9 @@ _SAMPLE = 4096
 class View:
     """One generation. Thread-safe.
 
+    Attributes:
+        lately: what was asked of it as a whole.
+
     Args:
         folder: the index folder.
         snapshot: the generation; its settings are read now.
@@ -70,6 +73,7 @@ class View:
         self._shelves: dict[Modality, Shelf] = {}
         self._before = dict(before._shelves) if before is not None else {}
         self._unwritten: dict[str, str] = dict(before._unwritten) if before is not None else {}
+        self.lately = Lately()
 
     def space(self, modality: Modality) -> Space | None:
         """How the modality's rows become an embedding; None before the first item."""

@@ -18,6 +18,7 @@ from ..local.vectors import Space
 from ..placement import Placement
 from ..store.rows import MODALITIES, Added
 from ..store.store import Store
+from ..turn import Turn
 from .api import QdrantClient
 from .changes import delete, put
 from .measure import Measured, due, measure
@@ -66,7 +67,7 @@ class QdrantCollection:
         self, folder: Path, store: Store, similarity: Callable[[], Similarity], client: QdrantClient | None = None
     ) -> None:
         self._folder, self._store, self._similarity, self._given = folder, store, similarity, client
-        self._lock, self._measuring = threading.Lock(), threading.Lock()
+        self._lock, self._turn = threading.Lock(), Turn(folder)
         self._server: Server | None = None
         self._samples = Samples()
         self._last = 0
@@ -103,14 +104,16 @@ class QdrantCollection:
         with self._lock:
             return delete(self._there(settings), self._reading(settings), ids)
 
-    def refresh(self, progress: Callable[[str], object] | None = None) -> None:
+    def refresh(self, progress: Callable[[str], object] | None = None, *, wait: bool = True) -> None:
         """Wait for the server to have its graph ready, and measure how many candidates a search has to ask for.
 
         That reads every item once over the network; it is done when it never was, and when the number of items has
         changed by more than a quarter since, or another agreement is wanted.
         """
         told = progress or (lambda what: None)
-        with self._measuring:
+        with self._turn.taken(wait, told) as ours:
+            if not ours:
+                return
             settings = self._settings()
             reading, server = self._reading(settings), self._there(settings)
             late = due(reading, settings.measured, settings.wanted)

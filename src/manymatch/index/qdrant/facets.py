@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ...errors import DataError
 from ..filters import Value
+from ..store.overview import MOST_FIELDS, MOST_VALUES, FieldSeen, all_bool, seen
 from .api import models
-from .filters import key, term_path, value_of_term
+from .filters import key, of, term_path, value_of_term
 from .server import Server
 
-__all__ = ["facet", "fields", "most_frequent", "texts"]
+__all__ = ["facet", "fields", "most_frequent", "overview", "texts"]
 
 _MOST = 10_000
 """Different values of a field that are read at most."""
@@ -33,6 +34,30 @@ def facet(server: Server, field: str, which: models.Filter, limit: int) -> list[
 def fields(server: Server) -> list[str]:
     """Names of all fields, in the order of letters."""
     return sorted(name for name, _ in _counted(server, "fields", None, _MOST))
+
+
+def overview(server: Server) -> list[FieldSeen]:
+    """Fields of the images, by their most frequent values: whether others are of another kind is not looked at."""
+    images = of("image", models.Filter())
+    counted = sorted(_counted(server, "fields", images, _MOST), key=lambda pair: -pair[1])[:MOST_FIELDS]
+    return [_field(server, name, items, images) for name, items in sorted(counted)]
+
+
+def _field(server: Server, name: str, items: int, images: models.Filter) -> FieldSeen:
+    found = facet(server, name, images, MOST_VALUES + 1)
+    numbers = [value for value, _ in found if not isinstance(value, str)]
+    # All are known where there are not more of them than are told.
+    bounds = (min(numbers), max(numbers)) if numbers and len(found) <= MOST_VALUES else None
+    truths = bool(numbers) and {*numbers} <= {0, 1} and _truths(server, name, images)
+    return seen(name, items, found[:MOST_VALUES], bounds, (isinstance(value, str) for value, _ in found), truths)
+
+
+def _truths(server: Server, name: str, images: models.Filter) -> bool:
+    """Whether the first images with a 0 or a 1 have them as false and true."""
+    has = models.FieldCondition(key="fields", match=models.MatchValue(value=name))
+    which = models.Filter(must=[*(images.must or []), has])
+    page = next(server.scroll(which, ["metadata"]), [])
+    return all(all_bool((record.payload or {}).get("metadata") or {}, name) for record in page)
 
 
 def texts(server: Server, field: str) -> list[str]:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -32,6 +32,8 @@ __all__ = ["EXACT_UP_TO", "MOST", "QdrantPool", "Samples", "handles_of", "scored
 
 Array = np.ndarray[Any, Any]
 
+Drawn = TypeVar("Drawn")
+
 EXACT_UP_TO = 1000
 """Items up to which every one is fetched and scored. Far fewer than in a folder: each comes over the network."""
 
@@ -41,33 +43,31 @@ MOST = 5000
 _QUERIES = 16
 """Queries scored at once, so that a similarity's inner table stays small."""
 
-_SHOWN = 200
-"""More items than this are not about to be shown."""
-
 _FOUND = [*ITEM, "embedding"]
 """Payload fields of a candidate: all that a search may ask of it, in one request."""
 
 
 class Samples:
-    """The last few samples, so that not every search fetches one. Five minutes old they still stand for the others.
+    """The last few samples and overviews, so that not every search fetches one. Five minutes old they still tell.
 
     Thread-safe.
     """
 
     def __init__(self, count: int = 8, seconds: float = 300.0) -> None:
         self._count, self._seconds = count, seconds
-        self._kept: dict[str, tuple[float, list[models.Record]]] = {}
+        self._kept: dict[str, tuple[float, object]] = {}
         self._lock = threading.Lock()
 
-    def get(self, name: str, draw: Callable[[], list[models.Record]]) -> list[models.Record]:
+    def get(self, name: str, draw: Callable[[], Drawn]) -> Drawn:
         """The sample of that name, drawn anew when it is old."""
-        drawn, page = self._kept.get(name, (-np.inf, []))
-        if time.monotonic() - drawn > self._seconds:
-            page = draw()
-            with self._lock:
-                self._kept[name] = time.monotonic(), page
-                for other in sorted(self._kept, key=lambda other: self._kept[other][0])[: -self._count]:
-                    del self._kept[other]
+        drawn, kept = self._kept.get(name, (-np.inf, None))
+        if time.monotonic() - drawn <= self._seconds:
+            return cast(Drawn, kept)
+        page = draw()
+        with self._lock:
+            self._kept[name] = time.monotonic(), page
+            for other in sorted(self._kept, key=lambda other: self._kept[other][0])[: -self._count]:
+                del self._kept[other]
         return page
 
 
@@ -80,7 +80,6 @@ class QdrantPool:
         conditions: what passes, whatever its modality.
         plans: asking modality -> how candidates are asked for.
         samples: shared with other pools.
-        shown: told the ids of images whose captions may be asked for next.
     """
 
     def __init__(
@@ -92,13 +91,12 @@ class QdrantPool:
         similarity: Callable[[], Similarity],
         plans: Mapping[str, Plan],
         samples: Samples,
-        shown: Callable[[list[str]], None],
     ) -> None:
         self._server, self._modality, self._conditions = server, modality, conditions
         self.which = of(modality, conditions)
         self._filtered = conditions != models.Filter()
         self._space, self._given, self._plans = space, similarity, plans
-        self._samples, self._shown = samples, shown
+        self._samples = samples
         self._known: dict[str, dict[str, Any]] = {}
 
     @property
@@ -237,10 +235,7 @@ class QdrantPool:
     # ---- what items are
 
     def items(self, handles: Array) -> list[Stored]:
-        out = [item_of(payload) for payload in self._payloads(handles, ITEM)]
-        if self._modality == "image" and len(out) <= _SHOWN:
-            self._shown([item.id for item in out])
-        return out
+        return [item_of(payload) for payload in self._payloads(handles, ITEM)]
 
     def values(self, field: str, handles: Array) -> list[list[Value]]:
         name = key(field)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from ...errors import DataError, UnknownName
 from ..filters import Where
 from ..local.candidates import Plan
 from ..local.vectors import Space
+from ..store.overview import FieldSeen
 from ..store.rows import Modality, Stored
 from . import facets
 from .api import models
@@ -76,13 +77,15 @@ class QdrantReading:
         pages = [] if self._server is None else self._server.scroll(None, ["id"], page=_KNOWN)
         return sorted(str((record.payload or {})["id"]) for record in next(iter(pages), []))
 
-    def captions(self, id: str, limit: int = -1) -> list[str]:
-        if id not in self._said:
-            self._listen([id])
-        said = self._said.get(id, [])
-        return list(said) if limit < 0 else said[:limit]
+    def captions(self, id: str) -> list[str]:
+        self._listen([id])
+        return list(self._said.get(id, []))
 
-    def _listen(self, ids: list[str]) -> None:
+    def first_captions(self, ids: Sequence[str]) -> dict[str, str]:
+        self._listen(ids)
+        return {id: said[0] for id in ids if (said := self._said.get(id))}
+
+    def _listen(self, ids: Sequence[str]) -> None:
         """Fetch the captions of several images in one go, and keep them as long as this reading."""
         fresh = [id for id in ids if id not in self._said]
         if self._server is None or not fresh:
@@ -103,6 +106,13 @@ class QdrantReading:
 
     def fields(self) -> list[str]:
         return [] if self._server is None else facets.fields(self._server)
+
+    def overview(self) -> list[FieldSeen]:
+        """Some minutes old where as many items are there as then."""
+        server = self._server
+        if server is None:
+            return []
+        return self._samples.get(f"fields of {self.count()}", lambda: facets.overview(server))
 
     def examples(self, n: int, seed: int) -> list[str]:
         """Point ids are hashes: captions from a drawn one on are drawn themselves."""
@@ -145,7 +155,6 @@ class QdrantReading:
             self._similarity,
             self._plans.get(modality, {}),
             self._samples,
-            self._listen,
         )
 
 

@@ -20,6 +20,7 @@ from ..filters import Condition, Value, Where, value_of
 from .words import TOKENS, all_of
 
 __all__ = [
+    "ALONE",
     "SCHEMA",
     "delete_facts",
     "facet",
@@ -40,6 +41,9 @@ _MANY = 500
 
 _FEW = 8
 """One subject in so many captions, and looking its captions up is as quick as reading all of them."""
+
+ALONE = "SELECT row FROM captions WHERE image IS NULL"
+"""Rows of captions that are their own subjects."""
 
 SCHEMA = f"""
 CREATE TABLE facts (fact INTEGER PRIMARY KEY, name TEXT NOT NULL, value NOT NULL, row INTEGER NOT NULL);
@@ -125,7 +129,7 @@ def passing(connection: sqlite3.Connection, modality: str, where: Where) -> Arra
 
 def _alone(connection: sqlite3.Connection) -> Array:
     """Rows of captions that are their own subjects, ascending."""
-    return row_array(connection.execute("SELECT row FROM captions WHERE image IS NULL ORDER BY row"))
+    return row_array(connection.execute(f"{ALONE} ORDER BY row"))
 
 
 def _captions(connection: sqlite3.Connection) -> tuple[Array, Array]:

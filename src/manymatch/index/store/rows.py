@@ -16,6 +16,7 @@ import numpy as np
 from ...errors import UnknownName
 from ..filters import Value, Where
 from . import facts, words
+from .overview import FieldSeen, overview
 
 __all__ = ["MODALITIES", "Added", "Changes", "Modality", "Record", "Snapshot", "Stored"]
 
@@ -197,12 +198,21 @@ class Snapshot:
         for row, id, modality, owner, caption, metadata, labels, picture, source in self._connection.execute(
             query, (value,)
         ):
-            yield Stored(row, id, modality, owner, caption, json.loads(metadata), json.loads(labels), picture, source)
+            told = {} if metadata == "{}" else json.loads(metadata), [] if labels == "[]" else json.loads(labels)
+            yield Stored(row, id, modality, owner, caption, *told, picture, source)
 
-    def captions(self, id: str, limit: int = -1) -> list[str]:
-        """Texts of the captions of an image, in their order; at most `limit` of them when it is not negative."""
-        query = "SELECT caption FROM items WHERE owner = ? AND caption IS NOT NULL ORDER BY row LIMIT ?"
-        return [found[0] for found in self._connection.execute(query, (id, limit))]
+    def captions(self, id: str) -> list[str]:
+        """Texts of the captions of an image, in their order."""
+        query = "SELECT caption FROM items WHERE owner = ? AND caption IS NOT NULL ORDER BY row"
+        return [found[0] for found in self._connection.execute(query, (id,))]
+
+    def first_captions(self, ids: Sequence[str]) -> dict[str, str]:
+        """Image -> text of its first caption, of those that have one."""
+        # Of the columns beside it, `min` chooses the row.
+        query = """
+            SELECT owner, caption, min(row) FROM items
+            WHERE owner IN (SELECT value FROM json_each(?)) AND caption IS NOT NULL GROUP BY owner"""
+        return {owner: caption for owner, caption, _ in self._connection.execute(query, (json.dumps(ids),))}
 
     def examples(self, n: int, seed: int) -> list[str]:
         """Up to n different captions; the same seed and generation give the same ones."""
@@ -225,6 +235,10 @@ class Snapshot:
     def fields(self, modality: Modality | None = None) -> list[str]:
         """Names of the fields that can be asked about: those that some item has."""
         return facts.fields(self._connection, modality)
+
+    def overview(self) -> list[FieldSeen]:
+        """The fields that images have, and what these hold."""
+        return overview(self._connection)
 
     def values(self, field: str, rows: Iterable[int]) -> list[list[Value]]:
         """A field's values of each item at `rows`, as `facts.values`."""

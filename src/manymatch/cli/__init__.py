@@ -15,6 +15,7 @@ from .evaluate import evaluate
 from .import_checkpoint import import_checkpoint
 from .index import index, index_add, index_calibrate, index_delete
 from .index_check import index_check
+from .key import key
 from .methods import methods
 from .report import report
 from .search import search
@@ -50,6 +51,7 @@ for _command in (
     import_checkpoint,
 ):
     app.command(_command.__name__.replace("_", "-"))(_command)
+app.add_typer(key, name="key")
 
 
 @app.callback(invoke_without_command=True)

@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Boxes": "embeddings",
+    "Client": "web.client",
     "Error": "errors",
     "Features": "data.features",
     "Fragments": "embeddings",
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from .runs import load as load
     from .training import TrainConfig as TrainConfig
     from .training import train as train
+    from .web.client import Client as Client
 
 
 def __getattr__(name: str) -> Any:

@@ -1,47 +1,25 @@
-"""The search page's API: every route, every refusal, and that nothing but the collection is ever served."""
+"""What holds for every answer of the server: the page, HEAD, methods, safety headers, faults, readiness."""
 
-import io
+import asyncio
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
-from PIL import Image
-from web_fakes import Client, FakeIndex, FakeItem, encoded
+from web_fakes import Client, FakeIndex, FakeItem, encoded, error_of, small_index
 
 import manymatch.web
+from manymatch.errors import CheckpointError, DataError, IndexMismatch
 from manymatch.web.app import create_app
+from manymatch.web.metrics import Metrics
+from manymatch.web.settings import Settings
 
 STATIC = Path(manymatch.web.__file__).parent / "static"
-
-ODD_IDS = [
-    "a/picture",
-    "a/thumbnail/",
-    "deep/er/one.jpg",
-    "snö & ice?.png#3",
-    "100%25 %2F",
-    " lead",
-    'quo"te\\',
-    "数/写真",
-    "../../etc/passwd",
-    "/abs",
-    "a//b",
-    ".",
-]
 
 
 @pytest.fixture(scope="module")
 def index() -> FakeIndex:
-    items = {
-        "red.png": FakeItem(["a red wall", "red paint"], encoded("red"), {"year": 2001}),
-        "blue.jpg": FakeItem(["a blue wall"], encoded("blue", (1200, 800), "JPEG")),
-        "none": FakeItem(["a wall nobody photographed"]),
-        "a": FakeItem(["the letter a"], encoded("green")),
-    }
-    return FakeIndex(items | {odd: FakeItem([f"odd {n}"], encoded("gray")) for n, odd in enumerate(ODD_IDS)})
+    return small_index()
 
 
 @pytest.fixture(scope="module")
@@ -49,289 +27,55 @@ def client(index: FakeIndex) -> Client:
     return Client(create_app(index))
 
 
-def error_of(answer, status: int) -> tuple[str, str]:
-    assert answer.status_code == status, answer.text
-    assert set(answer.json()) == {"error"} and set(answer.json()["error"]) == {"type", "message"}
-    return answer.json()["error"]["type"], answer.json()["error"]["message"]
-
-
-def item_path(id: str, part: str = "") -> str:
-    """As `encodeURIComponent` in the page makes it."""
-    return f"/api/items/{quote(id, safe='-_.!~*()')}{part}"
-
-
-# ---- searching
-
-
-def test_words_find_photos_with_what_the_page_shows(client):
-    answer = client.get("/api/search", params={"q": "red paint", "k": 3}).json()
-    assert answer["query"] == "red paint" and answer["exact"] is False and answer["agreement"] == 0.99
-    assert answer["milliseconds"] == 1.23 and answer["searched"] == 4 + len(ODD_IDS)
-    first = answer["hits"][0]
-    assert len(answer["hits"]) == 3
-    assert first | {"score": 0, "raw_score": 0} == {
-        "rank": 1,
-        "id": "red.png",
-        "modality": "image",
-        "score": 0,
-        "raw_score": 0,
-        "probability": None,
-        "metadata": {"year": 2001},
-        "caption": "a red wall",
-        "owner": None,
-        "has_picture": True,
-    }
-
-
-def test_pages_of_results_join_without_overlap(client):
-    whole = client.get("/api/search?q=wall&k=6").json()["hits"]
-    parts = [client.get(f"/api/search?q=wall&k=2&offset={start}").json()["hits"] for start in (0, 2, 4)]
-    assert [hit for part in parts for hit in part] == whole
-    assert client.get("/api/search?q=wall&offset=1000").json()["hits"] == []
-
-
-def test_like_searches_the_modality_asked_for(client):
-    images = client.get("/api/search?like=red.png&among=images").json()
-    captions = client.get("/api/search?like=red.png&among=captions&k=2").json()
-    assert {hit["modality"] for hit in images["hits"]} == {"image"}
-    assert "red.png" not in [hit["id"] for hit in images["hits"]]
-    assert [hit["owner"] for hit in captions["hits"]] == ["red.png", "red.png"]
-
-
-def test_a_parameter_that_does_not_exist_is_refused(client):
-    answer = client.get("/api/search?q=red&where=year%3E2000")
-    assert answer.status_code == 422 and "unknown parameter 'where'" in answer.json()["error"]["message"]
-
-
-def test_exact_is_passed_on(client, index):
-    assert client.get("/api/search?q=wall&exact=true").json()["exact"] is True
-    assert index.calls[-1]["exact"] is True
-
-
-@pytest.mark.parametrize("reference", ["red.png", "none"])
-def test_a_photo_without_a_picture_is_said(client, reference):
-    hits = client.get("/api/search?q=wall").json()["hits"]
-    assert {hit["id"]: hit["has_picture"] for hit in hits}[reference] is (reference != "none")
-
-
-def test_search_needs_words_or_an_item_not_both(client):
-    for path in ("/api/search", "/api/search?q=", "/api/search?q=%20%20"):
-        kind, message = error_of(client.get(path), 422)
-        assert kind == "DataError" and re.search("neither of q and like given, expected one", message)
-    assert "both of q and like" in error_of(client.get("/api/search?q=a&like=a"), 422)[1]
-
-
-@pytest.mark.parametrize(
-    ("query", "named"),
-    [
-        ("q=a&k=0", "k: .*greater than or equal to 1"),
-        ("q=a&k=201", "k: .*less than or equal to 200"),
-        ("q=a&k=many", "k: .*integer"),
-        ("q=a&offset=-1", "offset: "),
-        ("q=" + "a" * 1001, "q: .*1000 characters"),
-        ("q=a&among=sounds", "among: .*'images' or 'captions'"),
-    ],
-)
-def test_limits_name_the_argument(client, query, named):
-    kind, message = error_of(client.get(f"/api/search?{query}"), 422)
-    assert kind == "DataError" and re.search(named, message)
-
-
-def test_the_limits_themselves_are_allowed(client):
-    assert client.get("/api/search", params={"q": "a" * 1000, "k": 200}).status_code == 200
-
-
-def test_unknown_like_is_404_and_offers_names(client):
-    kind, message = error_of(client.get("/api/search?like=red.pgn"), 404)
-    assert kind == "UnknownName" and "unknown id in this index 'red.pgn'" in message
-
-
-# ---- searching with a picture
-
-
-def upload(client: Client, data: bytes, name: str = "mine.png", query: str = ""):
-    return client.post(f"/api/search/image{query}", files={"image": (name, data, "image/png")})
-
-
-def test_a_picture_finds_photos(client, index):
-    answer = upload(client, encoded("blue", form="JPEG", quality=100, subsampling=0), query="?k=1")
-    assert answer.json()["query"] == "mine.png" and len(answer.json()["hits"]) == 1
-    assert isinstance(index.calls[-1]["query"], Image.Image)
-
-
-def test_a_picture_reaches_the_index_upright_and_rgb(client, index):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    upload(client, encoded("red", (60, 40), "JPEG", exif=exif))
-    assert index.calls[-1]["query"].size == (40, 60) and index.calls[-1]["query"].mode == "RGB"
-
-
-def test_a_run_that_reads_features_refuses_pictures_plainly():
-    answer = upload(Client(create_app(FakeIndex({"a": FakeItem(["a"])}, reads="features"))), encoded("red"))
-    kind, message = error_of(answer, 422)
-    assert kind == "DataError" and "reads precomputed features" in message
-
-
-@pytest.mark.parametrize(
-    ("data", "said"),
-    [
-        (b"", "empty"),
-        (b"hello", "not a picture"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
-        (encoded("red", (300, 300))[:200], "damaged or cut short"),
-    ],
-)
-def test_what_is_no_picture_is_refused(client, data, said):
-    kind, message = error_of(upload(client, data), 422)
-    assert kind == "PictureError" and "'mine.png'" in message and said in message
-
-
-def test_an_upload_without_a_file_is_refused(client):
-    assert "image" in error_of(client.post("/api/search/image"), 422)[1]
-    assert "image" in error_of(client.post("/api/search/image", data={"image": "words"}), 422)[1]
-
-
-def test_uploads_over_20_mb_are_refused_announced_or_not(client):
-    big = b"x" * 20_000_001
-    assert error_of(upload(client, big), 413)[0] == "TooLarge"
-
-    async def in_parts():
-        yield b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
-        for _ in range(21):
-            yield b"x" * 1_000_000
-        yield b"\r\n--b--\r\n"
-
-    headers = {"content-type": "multipart/form-data; boundary=b"}
-    kind, message = error_of(client.post("/api/search/image", content=in_parts(), headers=headers), 413)
-    assert kind == "TooLarge" and "larger than 20 MB" in message
-
-
-# ---- items
-
-
-def test_an_item_tells_its_captions_and_marks_its_own(client):
-    found = client.get(item_path("red.png")).json()
-    assert found["item"]["captions"] == ["a red wall", "red paint"]
-    own = {hit["id"]: hit["own"] for hit in found["captions"]["hits"]}
-    assert own["red.png#0"] and own["red.png#1"] and not own["blue.jpg#0"]
-    assert all(hit["caption"] for hit in found["captions"]["hits"])
-    like = found["like"]["hits"]
-    assert like and {hit["modality"] for hit in like} == {"image"} and "red.png" not in {hit["id"] for hit in like}
-
-
-@pytest.mark.parametrize("id", [odd for odd in ODD_IDS if odd != "."])
-def test_odd_ids_are_told_from_the_routes_below_an_item(client, id):
-    assert client.get(item_path(id)).json()["item"]["id"] == id
-    assert client.get(item_path(id, "/picture")).headers["content-type"] == "image/png"
-    assert client.get(item_path(id, "/thumbnail")).headers["content-type"] == "image/jpeg"
-
-
-def test_the_picture_of_a_is_not_the_item_a_slash_picture(client, index):
-    assert client.get("/api/items/a/picture").content == index.items["a"].picture
-    assert client.get("/api/items/a%2Fpicture").json()["item"]["id"] == "a/picture"
-    assert client.get("/api/items/deep/er/one.jpg").json()["item"]["id"] == "deep/er/one.jpg"
-
-
-@pytest.mark.parametrize("part", ["", "/picture", "/thumbnail"])
-def test_unknown_ids_are_404(client, part):
-    kind, message = error_of(client.get(item_path("nobody", part)), 404)
-    assert kind == "UnknownName" and "'nobody'" in message
-
-
-@pytest.mark.parametrize("part", ["/picture", "/thumbnail"])
-def test_an_item_without_a_picture_is_404_where_the_picture_is_asked(client, part):
-    assert client.get(item_path("none")).status_code == 200
-    assert "has no picture" in error_of(client.get(item_path("none", part)), 404)[1]
-
-
-def test_bytes_that_are_not_utf8_are_no_id(client):
-    assert "not UTF-8" in error_of(client.get("/api/items/%FF/picture"), 404)[1]
-
-
-TRAVERSALS = ["..%2f..%2f..%2fetc%2fpasswd", "%2fetc%2fpasswd", "../../pyproject.toml", "....//x", "file:///etc/passwd"]
-
-
-@pytest.mark.parametrize("path", TRAVERSALS)
-def test_paths_lead_nowhere(client, path):
-    for start in ("/api/items/", "/static/", "/"):
-        for end in ("", "/picture"):
-            answer = client.get(f"{start}{path}{end}")
-            assert b"root:" not in answer.content and b"[project]" not in answer.content
-            assert answer.status_code == 404
-
-
-@given(st.text(max_size=40), st.sampled_from(["", "/picture", "/thumbnail"]))
-@example("../../../etc/passwd", "/picture")
-@example("\x00", "/picture")
-@example("none", "/picture")
-def test_any_text_is_a_known_id_or_404(client, index, id, part):
-    # A client removes path segments that are only dots before it sends them.
-    if id in (".", "..") or not id:
-        return
-    there = id in index.items and (not part or index.items[id].picture is not None)
-    assert client.get(item_path(id, part)).status_code == (200 if there else 404)
-
-
-# ---- pictures
-
-
-def test_pictures_are_the_stored_bytes_under_their_own_type(client, index):
-    answer = client.get(item_path("blue.jpg", "/picture"))
-    assert answer.content == index.items["blue.jpg"].picture and answer.headers["content-type"] == "image/jpeg"
-    assert client.get(item_path("red.png", "/picture")).headers["content-type"] == "image/png"
-
-
-@pytest.mark.parametrize(
-    ("form", "served"),
-    [("WEBP", "image/webp"), ("GIF", "image/gif"), ("BMP", "image/bmp"), ("TIFF", "image/jpeg"), ("PPM", "image/jpeg")],
-)
-def test_the_type_comes_from_the_bytes_not_from_the_name(form, served):
-    client = Client(create_app(FakeIndex({"a.html": FakeItem(["a"], encoded("red", form=form))})))
-    answer = client.get(item_path("a.html", "/picture"))
-    assert answer.headers["content-type"] == served
-    assert Image.open(io.BytesIO(answer.content)).convert("RGB").getpixel((1, 1))[0] > 250
-
-
-def test_stored_bytes_that_are_no_picture_are_never_served():
-    client = Client(create_app(FakeIndex({"a.png": FakeItem(["a"], b"<html><script>alert(1)</script>")})))
-    for part in ("/picture", "/thumbnail"):
-        assert b"script" not in client.get(item_path("a.png", part)).content
-        assert client.get(item_path("a.png", part)).status_code == 404
-
-
-def test_thumbnails_are_jpeg_of_480_at_most_and_never_enlarged(client):
-    sizes = {
-        id: Image.open(io.BytesIO(client.get(item_path(id, "/thumbnail")).content)) for id in ("blue.jpg", "red.png")
-    }
-    assert {picture.format for picture in sizes.values()} == {"JPEG"}
-    assert sizes["blue.jpg"].size == (480, 320) and sizes["red.png"].size == (60, 40)
-
-
-@pytest.mark.parametrize("part", ["/picture", "/thumbnail"])
-def test_a_picture_unchanged_is_not_sent_again_and_a_replaced_one_is(part):
-    index = FakeIndex({"a": FakeItem(["a"], encoded("red"))})
-    client = Client(create_app(index))
-    tag = client.get(item_path("a", part)).headers["etag"]
-    again = client.get(item_path("a", part), headers={"if-none-match": tag})
-    assert again.status_code == 304 and not again.content
-    index.items["a"].picture = encoded("blue")
-    fresh = client.get(item_path("a", part), headers={"if-none-match": tag})
-    assert fresh.status_code == 200
-    assert Image.open(io.BytesIO(fresh.content)).convert("RGB").getpixel((5, 5))[2] > 250
-
-
 # ---- the page, and what holds for every answer
 
 
 def test_info_says_what_is_here_and_not_where(client):
     info = client.get("/api/info").json()
-    assert info["images"] == 4 + len(ODD_IDS) and info["captions"] == 5 + len(ODD_IDS)
+    assert info["images"] == 16 and info["captions"] == 17
     assert (info["method"], info["engine"], info["image_input"]) == ("dive", "exact", "pixels")
-    assert 1 <= len(info["examples"]) <= 6 and "secret" not in str(info)
+    assert 1 <= len(info["examples"]) <= 6 and "/home" not in str(info)
+    assert info["title"] == "secret" and info["elements"] == 4 and info["compare"] is None
+    assert info["access"] == {"read": True, "write": False} and info["limits"]["k"] == 200
+    assert [field["name"] for field in info["fields"]] == ["tag", "year"]
+
+
+def test_the_title_is_chosen(index):
+    assert Client(create_app(index, settings=Settings(title="Photos"))).get("/api/info").json()["title"] == "Photos"
+
+
+def test_what_is_served_here_is_looked_up_again_when_the_index_changed():
+    index = FakeIndex({"a": FakeItem(["red"])})
+    client = Client(create_app(index))
+    assert client.get("/api/info").json()["examples"] == ["red"]
+    index.put_picture("b", encoded("blue"), ["blue"], {})
+    assert client.get("/api/info").json()["examples"] == ["red", "blue"]
 
 
 def test_health(client):
     assert client.get("/health").json() == {"status": "ok"}
+
+
+def test_ready_says_how_things_stand(index):
+    app = create_app(index)
+    client = Client(app)
+    assert client.get("/ready").json() == {"status": "ready"}
+    app.state.serving.warm()
+    assert error_of(client.get("/ready"), 503)[0] == "Overloaded"
+    app.state.serving.ready()
+    assert client.get("/ready").status_code == 200
+    app.state.serving.stop()
+    assert error_of(client.get("/ready"), 503)[0] == "Stopping" and client.get("/ready").headers["retry-after"]
+    assert client.get("/health").status_code == 200
+
+
+def test_metrics_are_told_where_they_are_kept(client, index):
+    assert error_of(client.get("/metrics"), 404)[0] == "NotFound"
+    counted = Client(create_app(index, metrics=Metrics()))
+    counted.get("/api/search?q=red")
+    answer = counted.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert 'manymatch_requests_total{method="GET",route="/api/search",status="200"} 1.0' in answer.text
 
 
 class Links(HTMLParser):
@@ -357,7 +101,7 @@ def test_the_page_loads_only_its_own_packaged_files(client):
     links = Links()
     links.feed(page.text)
     assert not links.inline
-    assert set(links.loads) == {"static/style.css", "static/app.js", "static/mark.svg"}
+    assert links.loads and all(re.fullmatch(r"static/[a-z-]+\.(css|js|svg)", path) for path in links.loads)
     for path in links.loads:
         assert client.get(f"/{path}").content == (STATIC / path.removeprefix("static/")).read_bytes()
 
@@ -365,13 +109,15 @@ def test_the_page_loads_only_its_own_packaged_files(client):
 def test_scripts_import_and_styles_load_nothing_from_elsewhere(client):
     for file in STATIC.iterdir():
         text = file.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
-        assert not re.search(r"https?://|@import|url\(", text), file.name
+        assert not re.search(r"https?://|@import|\burl\(", text), file.name
         for name in re.findall(r'from "\./([^"]+)"', text):
             assert client.get(f"/static/{name}").headers["content-type"].startswith("text/javascript")
 
 
 EVERY = [
     "/",
+    "/docs",
+    "/openapi.json",
     "/static/app.js",
     "/api/info",
     "/health",
@@ -403,8 +149,86 @@ def test_safety_headers_are_on_every_answer(client, path):
 
 def test_errors_of_routing_have_the_same_shape(client):
     assert error_of(client.get("/nowhere"), 404)[0] == "NotFound"
-    assert error_of(client.post("/api/search"), 405)[0] == "MethodNotAllowed"
+    assert error_of(client.delete("/api/search"), 405)[0] == "MethodNotAllowed"
     assert client.head("/api/search/image").status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/api/search", "GET, HEAD, POST"),
+        ("/api/search/image", "POST"),
+        ("/api/session", "DELETE, POST"),
+        ("/api/items/a", "DELETE, GET, HEAD, PUT"),
+        ("/api/items/a/picture", "GET, HEAD"),
+        ("/static/app.js", "GET, HEAD"),
+        ("/health", "GET, HEAD"),
+        ("/", "GET, HEAD"),
+    ],
+)
+def test_other_methods_are_405_and_hear_which_there_are(client, path, allowed):
+    for method in ("PATCH", "TRACE", "OPTIONS", "QUERY"):
+        answer = client.request(method, path)
+        assert error_of(answer, 405)[0] == "MethodNotAllowed" and answer.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize("path", ["/api/search/?q=red", "/api/info/", "/health/", "/api/items", "/static"])
+def test_nothing_is_redirected(client, path):
+    assert client.get(path).status_code == 404
+
+
+def test_the_key_of_a_session_is_unknown_where_there_are_no_keys(client):
+    assert error_of(client.post("/api/session", json={"key": "x"}), 401)[0] == "Unauthorized"
+    assert error_of(client.post("/api/session", json={"key": ""}), 422)[0] == "DataError"
+    assert error_of(client.post("/api/session", json={"key": "x", "name": "y"}), 422)[0] == "DataError"
+    assert client.delete("/api/session").status_code == 204
+
+
+# ---- bodies
+
+
+async def sent_slowly(app, parts: int, pause: float) -> tuple[int, dict[bytes, bytes]]:
+    """Status and headers of the answer to a body that comes in parts."""
+    told: list[dict] = []
+
+    async def receive():
+        nonlocal parts
+        parts -= 1
+        await asyncio.sleep(pause)
+        return {"type": "http.request", "body": b" ", "more_body": parts > 0}
+
+    async def send(message):
+        told.append(message)
+
+    headers = [(b"host", b"here"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/api/search", "raw_path": b"/api/search", "headers": headers}
+    scope |= {"query_string": b"", "scheme": "http", "http_version": "1.1", "root_path": "", "server": ("here", 80)}
+    await app(scope, receive, send)
+    return told[0]["status"], dict(told[0]["headers"])
+
+
+def test_a_body_that_comes_too_slowly_is_408_however_steadily(index):
+    app = create_app(index, settings=Settings(patience=0.05))
+    status, headers = asyncio.run(sent_slowly(app, 1000, 0.01))
+    assert status == 408 and headers[b"connection"] == b"close"
+
+
+def test_whoever_leaves_in_the_middle_of_a_body_is_no_fault_of_ours(index):
+    told: list[dict] = []
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        told.append(message)
+
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/api/search", "query_string": b"", "headers": headers}
+    asyncio.run(create_app(index)(scope, receive, send))
+    assert not told
+
+
+# ---- faults
 
 
 def test_our_own_faults_are_500_without_their_trace():
@@ -416,11 +240,24 @@ def test_our_own_faults_are_500_without_their_trace():
     assert kind == "InternalError" and "division" not in message
 
 
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [
+        (DataError("/home/ann/secret.index: setting 'k' is damaged; build the index again"), 500, "InternalError"),
+        (DataError("/home/ann/secret.index/index.sqlite: damaged"), 500, "InternalError"),
+        (CheckpointError("/home/ann/secret.index/run: incomplete"), 500, "InternalError"),
+        (IndexMismatch("another run than this index was made with"), 409, "IndexMismatch"),
+        (DataError("search: too vague"), 422, "DataError"),
+    ],
+)
+def test_what_the_keeper_of_the_index_has_to_mend_names_no_place(error, status, kind, caplog):
+    index = FakeIndex({"a": FakeItem(["a"])})
+    index.search = lambda *args, **options: (_ for _ in ()).throw(error)
+    told, message = error_of(Client(create_app(index)).get("/api/search?q=a"), status)
+    assert told == kind and "/home" not in message
+    assert ("/home" in caplog.text) == (status == 500)
+
+
 def test_two_apps_share_nothing():
     one, two = (Client(create_app(FakeIndex({id: FakeItem([id])}))) for id in ("one", "two"))
     assert one.get("/api/items/one").status_code == 200 and two.get("/api/items/one").status_code == 404
-
-
-def test_the_openapi_description_is_whole(client):
-    paths = client.get("/openapi.json").json()["paths"]
-    assert {"/api/search", "/api/search/image", "/api/items/{id}", "/api/items/{id}/picture"} <= set(paths)

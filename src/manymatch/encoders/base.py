@@ -71,9 +71,9 @@ class Head(nn.Module):
         """How much of what an element reads comes from each fragment.
 
         Returns:
-            (n, k, f), of every element shares from 0 to 1 that sum to 1, 0 at padding, which depend on the batch no more
-            than the embedding does; None where the head weighs no whole fragments. A set's k is its number of elements,
-            any other head's is 1.
+            (n, k, f), of every element shares from 0 to 1 that sum to 1, 0 at padding, which depend on the batch no
+            more than the embedding does; None where the head weighs no whole fragments. A set's k is its number of
+            elements, any other head's is 1.
         """
         return None
 

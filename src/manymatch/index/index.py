@@ -306,10 +306,12 @@ class Index(Attending):
             return snapshot.settings()
 
     def info(self) -> dict[str, Any]:
-        """What the index is, as JSON: counts, the run, how items are stored and searched."""
+        """What the index is, as JSON: counts, the run, whether items have biases, how they are stored and searched."""
         settings = self.settings()
         with self._collection.reading() as reading:
-            counts = {f"{modality}s": reading.count(modality) for modality in ("image", "caption")}
+            counts = {f"{modality}s": reading.count(modality) for modality in MODALITIES}
+            pools = [reading.pool(modality, Where()) for modality in MODALITIES]
+            bank = any(pool is not None and pool.biased for pool in pools)
         names = ("model", "similarity", "fingerprint", "precision", "spaces")
         return {
             "path": str(self.path),
@@ -317,6 +319,7 @@ class Index(Attending):
             **counts,
             **{name: settings[name] for name in names},
             "calibrated": bool(settings["calibration"]),
+            "bank": bank,
             **self._collection.about(),
         }
 

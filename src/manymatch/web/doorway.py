@@ -1,17 +1,22 @@
-"""What holds for every request before a route sees it: HEAD, ids inside paths, the size of bodies, safety headers."""
+"""What holds for every request before a route sees it: HEAD, ids inside paths, bodies in bounds, headers of safety."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+
+from .problems import Refused, problem
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["Doorway", "problem"]
+    from .settings import Settings
+
+__all__ = ["Doorway"]
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -22,65 +27,89 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-
-
-def problem(status: int, kind: str, message: str) -> JSONResponse:
-    """The one shape of every error: `{"error": {"type", "message"}}`."""
-    return JSONResponse({"error": {"type": kind, "message": message}}, status)
+_OURS = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
 
 
 class Doorway:
     """ASGI middleware.
 
     HEAD is answered as GET without its body. Below `items` a path stays as it was sent, because once decoded the item
-    `a/picture` and the picture of `a` look alike; the routes decode the id. Bodies longer than `max_body` bytes are
-    refused with 413, by their announced length or, where none was announced, as soon as they exceed it.
+    `a/picture` and the picture of `a` look alike; the routes decode the id. A body that is longer than the settings
+    allow is refused with 413, by its announced length or as soon as it exceeds it, and with 408 one that takes longer
+    than `patience` in all. What nobody caught is answered with 500 and raised on, so that its trace is in the log.
     """
 
-    def __init__(self, app: ASGIApp, items: str, max_body: int) -> None:
-        self.app, self.items, self.max_body = app, items, max_body
+    def __init__(self, app: ASGIApp, items: Sequence[str], settings: Settings) -> None:
+        self.app, self.items, self.settings = app, tuple(items), settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         headless = scope["method"] == "HEAD"
-        root = scope.get("root_path", "")
-        inner = {**scope, "method": "GET" if headless else scope["method"]}
+        inner = {**scope, "method": "GET"} if headless else dict(scope)
         raw = scope.get("raw_path")
-        if raw is not None and scope["path"].startswith(root + self.items):
+        if raw is not None and scope["path"].startswith(tuple(scope.get("root_path", "") + i for i in self.items)):
             inner["path"] = raw.decode("ascii", "replace")
-
-        async def dressed(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(raw=message.setdefault("headers", []))
-                for name, value in _HEADERS.items():
-                    headers[name] = value
-            elif headless:
-                message = {**message, "body": b""}
-            await send(message)
-
-        announced = Headers(scope=scope).get("content-length", "0")
-        if announced.isdecimal() and int(announced) > self.max_body:
-            await self._too_large()(inner, receive, dressed)
+        answering = _Answering(send, headless)
+        body = receive if scope["method"] in ("GET", "HEAD") else self._bounded(Headers(scope=scope), receive)
+        try:
+            await self.app(inner, body, answering.send)
+        except ClientDisconnect:
             return
-        await self.app(inner, self._counted(receive), dressed)
+        except Refused as refused:
+            await refused.answer()(inner, receive, answering.send)
+        except Exception:
+            if not answering.started:
+                what = "a fault of manymatch itself; its trace is in the server's output"
+                await problem(500, "InternalError", what)(inner, receive, answering.send)
+            raise
 
-    def _counted(self, receive: Receive) -> Receive:
-        read = 0
+    def _bounded(self, headers: Headers, receive: Receive) -> Receive:
+        """The body as it arrives. What goes beyond its bounds is refused where the route reads it."""
+        settings = self.settings
+        upload = headers.get("content-type", "").lower().startswith("multipart/")
+        most = settings.upload_bytes if upload else settings.body_bytes
+        announced = headers.get("content-length", "0")
+        until = asyncio.get_running_loop().time() + settings.patience
+        read, whole = 0, False
 
-        async def counted() -> Message:
-            nonlocal read
-            message = await receive()
+        async def bounded() -> Message:
+            nonlocal read, whole
+            if whole:
+                return await receive()
+            if announced.isdecimal() and len(announced) < 20 and int(announced) > most:
+                raise _too_large(most)
+            try:
+                async with asyncio.timeout_at(until):
+                    message = await receive()
+            except TimeoutError:
+                slow = f"the body did not arrive within {settings.patience:g} seconds"
+                raise Refused(408, "Timeout", slow, {"Connection": "close"}) from None
+            whole = not message.get("more_body", False)
             read += len(message.get("body", b""))
-            if read > self.max_body:
-                raise HTTPException(413, self._reason())
+            if read > most:
+                raise _too_large(most)
             return message
 
-        return counted
+        return bounded
 
-    def _reason(self) -> str:
-        return f"the upload is larger than {self.max_body // 1_000_000} MB; send a smaller picture"
 
-    def _too_large(self) -> JSONResponse:
-        return problem(413, "TooLarge", self._reason())
+class _Answering:
+    """The way out: our headers on every answer, no body for HEAD."""
+
+    def __init__(self, send: Send, headless: bool) -> None:
+        self._send, self._headless, self.started = send, headless, False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            message = {**message, "headers": [*message.get("headers", ()), *_OURS]}
+        elif self._headless:
+            message = {**message, "body": b""}
+        await self._send(message)
+
+
+def _too_large(most: int) -> Refused:
+    size = f"{most / 1_000_000:g} MB" if most >= 1_000_000 else f"{most} bytes"
+    return Refused(413, "TooLarge", f"the body is larger than {size}; send less")

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ..data.decoding import decode
 
-__all__ = ["Served", "Thumbnails", "as_stored"]
+__all__ = ["Served", "Thumbnails", "as_stored", "pixels_of"]
 
 _MIME = {
     "JPEG": "image/jpeg",
@@ -25,6 +25,8 @@ _MIME = {
     "AVIF": "image/avif",
 }
 """Formats every browser shows. An MPO is a JPEG with more pictures behind it."""
+
+_FORMATS = (*_MIME, "TIFF", "PPM")
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def as_stored(data: bytes, name: str) -> Served:
     Raises:
         PictureError: the bytes are no picture.
     """
-    media_type = _MIME.get(_format(data))
+    media_type = _MIME.get(_head(data)[0])
     if media_type is None:
         data, media_type = _jpeg(decode(data, name)), "image/jpeg"
     return Served(data, media_type, _tag(data))
@@ -89,14 +91,21 @@ class Thumbnails:
         return Served(_jpeg(picture), "image/jpeg", f"{key}-{self.side}")
 
 
-def _format(data: bytes) -> str:
+def pixels_of(data: bytes) -> int:
+    """How many pixels these encoded bytes say they have; 0 of what says nothing."""
+    return _head(data)[1]
+
+
+def _head(data: bytes) -> tuple[str, int]:
+    """Format and pixels, told without decoding; of what is no picture "" and 0."""
     # Naming formats makes Pillow skip the loading of its readers.
     Image.init()
     try:
-        with Image.open(io.BytesIO(data), formats=tuple(f for f in _MIME if f in Image.OPEN)) as picture:
-            return picture.format or ""
-    except UnidentifiedImageError:
-        return ""
+        with Image.open(io.BytesIO(data), formats=tuple(f for f in _FORMATS if f in Image.OPEN)) as picture:
+            return picture.format or "", picture.width * picture.height
+    # Pillow's readers raise nearly anything on damaged bytes; the decoder says what is wrong with them.
+    except Exception:
+        return "", 0
 
 
 def _jpeg(picture: Image.Image) -> bytes:

@@ -1,246 +1,282 @@
-// The search page. The address says what is shown (?q= words, ?like= an item, &item= the open panel), so that links
-// and the back button work; a picture that was given lives in the history entry.
+// The search page: what the address asks for is drawn, what a visitor does changes the address.
 
-import { ask, bar, barLength, itemUrl, make, number, picture, similarity } from "./dom.js";
+import { ask, baseOf } from "./ask.js";
+import { askBoth, namesOf, showCompare } from "./compare.js";
+import { at, make } from "./dom.js";
+import { counted, makeFilters } from "./filters.js";
+import { count, number } from "./format.js";
+import { busy, drawAsked, drawChips, drawNotes, waiting, ways } from "./frame.js";
+import { listenForPictures } from "./intake.js";
+import { showMeanings } from "./meanings.js";
+import { hideMessage, showEmpty, showError, showKeyForm } from "./message.js";
+import { makeOptions } from "./options.js";
 import { Panel } from "./panel.js";
+import { append, clear, legend, links, markCurrent, skeleton, summary } from "./results.js";
+import { Searches } from "./search.js";
+import { sheet } from "./sheet.js";
+import { makeStart } from "./start.js";
+import { PAGE, address, asking, filterAddress, isAsked, keepPicture, keyOf, read, request } from "./state.js";
+import { isPlain } from "./where.js";
+import "./look.js";
 
-const PAGE = 24;
-const at = (id) => document.getElementById(id);
-const [form, words, file, grid, more, message] = ["search", "words", "file", "grid", "more", "message"].map(at);
+const [AUTOMATIC, DEEPEST] = [8, 10_000];
+const [form, words, more, status] = ["search", "words", "more", "status"].map(at);
 
-let shown = { key: null, hits: [] };
-let running = null;
+let [info, shown, current] = [null, null, null];
+let automatic = 0;
+let filters = null;
+let options = null;
+let searches = null;
+let compared = new Map();
 
-// What the address asks for: words, an item or a picture to search from, and the item in the panel.
+// Addresses.
 
-function wanted() {
-  const params = new URLSearchParams(location.search);
-  const { image = null, stamp = "" } = (params.has("picture") && history.state) || {};
-  return { q: params.get("q")?.trim() || null, like: params.get("like"), image, stamp, item: params.get("item") };
-}
+const searchHref = (from) => address(asking(read(), from));
+const itemHref = (hit, side = "a") => address({ ...read(), item: hit.id, side });
+const partHref = (parts) => address({ ...read(), item: null, ...parts });
 
-function address({ q, like, image, item }) {
-  const from = q ? { q } : like ? { like } : image ? { picture: 1 } : {};
-  const params = new URLSearchParams(item ? { ...from, item } : from);
-  return params.size ? `?${params}` : "./";
-}
+const filterHref = (name, value) => filterAddress(read(), info.fields ?? [], name, value);
 
-const itemHref = (item) => address({ ...wanted(), item });
-
-function go(to, state = null, replace = false) {
+/** Go to an address. `state` is kept with it; what is left remembers where it was scrolled to. */
+function go(to, state = {}, replace = false) {
+  const same = new URL(to, location.href).href === location.href && !state.stamp;
+  if (same && !replace) return render(true);
+  remember();
   history[replace ? "replaceState" : "pushState"](state, "", to);
   render();
 }
 
-/** An item on top of this search. `depth` counts such entries, so that closing goes back below all of them. */
-const goItem = (to) => go(to, { ...history.state, depth: (history.state?.depth ?? 0) + 1 });
+const carried = () => ({ stamp: history.state?.stamp, picture: history.state?.picture });
+
+function remember() {
+  history.replaceState({ ...history.state, y: scrollY, count: shown?.hits.length ?? 0 }, "");
+}
+
+/** `depth` counts the entries with an item on top of this search, so that closing goes back below all of them. */
+const goItem = (to) => go(to, { ...carried(), depth: (history.state?.depth ?? 0) + 1, y: scrollY });
 
 function leaveItem() {
   const depth = history.state?.depth;
   if (depth) history.go(-depth);
-  else go(itemHref(null), history.state, true);
+  else go(address({ ...read(), item: null }), history.state, true);
 }
 
 // Searching.
 
-function request({ q, like, image }, offset) {
-  if (image) {
-    const body = new FormData();
-    body.append("image", image);
-    return [`api/search/image?k=${PAGE}&offset=${offset}`, { method: "POST", body }];
-  }
-  const params = new URLSearchParams({ ...(q ? { q } : { like, among: "images" }), k: PAGE, offset });
-  return [`api/search?${params}`, {}];
-}
-
-async function search(query, key, offset = 0) {
-  running?.abort();
-  const mine = (running = new AbortController());
-  document.body.classList.add("is-busy");
-  grid.setAttribute("aria-busy", "true");
-  const slow = setTimeout(() => offset === 0 && skeleton(), 150);
+/** Do `work` for `key`; what fails is said, what was overtaken is dropped. Returns its result or null. */
+async function doing(key, work, retry, failed = fail) {
+  busy(true);
+  const slow = setTimeout(() => status.childElementCount || (status.textContent = "Searching\u2026"), 150);
   try {
-    const [url, options] = request(query, offset);
-    const answer = await ask(url, { ...options, signal: mine.signal });
-    clearTimeout(slow);
-    if (offset === 0) (grid.replaceChildren(), (shown = { key, hits: [] }));
-    add(answer);
-    return answer;
+    const done = await work();
+    return current === key ? done : null;
   } catch (error) {
-    clearTimeout(slow);
-    if (error.name !== "AbortError") fail(error, () => search(query, key, offset));
+    if (error.name === "AbortError" || current !== key) return null;
+    if (error.status === 401) showKey();
+    else failed(error, retry);
+    return null;
   } finally {
-    if (running === mine) {
-      document.body.classList.remove("is-busy");
-      grid.removeAttribute("aria-busy");
-    }
+    clearTimeout(slow);
+    if (current === key) busy(false);
   }
 }
 
-function add(answer) {
-  shown.hits.push(...answer.hits);
-  at("results").hidden = !shown.hits.length;
-  more.hidden = answer.hits.length < PAGE || shown.hits.length >= answer.searched;
-  if (!shown.hits.length) return say("Nothing to show", "This index has no photos that fit. Try other words.");
-  message.hidden = true;
-  grid.append(...answer.hits.map(tile));
-  rescale();
-  summarise(answer);
-}
-
-function rescale() {
-  const scores = shown.hits.map((hit) => hit.score);
-  const [low, high] = [Math.min(...scores), Math.max(...scores)];
-  grid.querySelectorAll(".bar").forEach((node, n) =>
-    node.style.setProperty("--length", barLength(scores[n], low, high)));
-  at("legend").textContent = `Bars: similarity from ${similarity(low)} to ${similarity(high)}`;
-}
-
-function summarise(answer) {
-  const count = shown.hits.length;
-  const of = count < answer.searched ? ` of ${number(answer.searched)}` : "";
-  const agreed = answer.agreement === null || answer.agreement === undefined
-    ? "" : ` (agreement ${answer.agreement.toFixed(2)})`;
-  const facts = [
-    answer.exact ? "exact" : `approximate${agreed}`,
-    `${answer.milliseconds < 10 ? answer.milliseconds.toFixed(1) : Math.round(answer.milliseconds)} ms`,
-  ];
-  if (typeof answer.expected_matches === "number") facts.push(`about ${Math.round(answer.expected_matches)} expected to match`);
-  at("status").replaceChildren(
-    make("b", {}, `${number(count)}${of} ${count === 1 && !of ? "photo" : "photos"}`),
-    ...facts.map((fact) => make("span", {}, fact)));
-}
-
-function tile(hit) {
-  const link = make("a", { href: itemHref(hit.id), "data-go": "", "data-id": hit.id });
-  const node = make("li", { className: hit.has_picture ? "tile" : "tile is-words" }, link);
-  const onRatio = (ratio) => node.style.setProperty("--ratio", Math.min(Math.max(ratio, 0.56), 2.4).toFixed(4));
-  const raw = hit.raw_score === hit.score ? "" : ` (${similarity(hit.raw_score)} before hubness correction)`;
-  link.title = `#${hit.rank}, similarity ${similarity(hit.score)}${raw}`;
-  link.append(
-    make("span", { className: "frame" }, picture(hit, { onRatio, lazy: hit.rank > PAGE })),
-    make("span", { className: "score" }, bar("0%"), make("span", { className: "unseen" }, "similarity "), similarity(hit.score)));
-  return node;
-}
-
-function skeleton() {
-  at("results").hidden = false;
-  at("status").textContent = "Searching\u2026";
-  at("legend").textContent = "";
+async function search(question, key) {
+  hideMessage();
+  const kept = searches.kept(key);
+  if (kept) return show(kept, history.state?.y ?? 0);
+  searches.stop();
+  status.replaceChildren();
+  at("meanings").hidden = true;
   more.hidden = true;
-  const ratios = [1.5, 1, 0.75, 1.33, 1.5, 0.8, 1.33, 1, 1.5, 1.2, 0.75, 1.4];
-  grid.replaceChildren(...ratios.map((ratio) =>
-    make("li", { className: "tile is-waiting", "aria-hidden": "true", "--ratio": ratio }, make("span", { className: "frame" }))));
+  skeleton();
+  if (question.stamp && !question.picture) return fail({ message: "The picture of this search is no longer here; choose it again.", kind: "Gone" });
+  const wanted = history.state?.count ?? 0;
+  const found = await doing(key, () => searches.first(key, question, wanted), () => search(question, key));
+  if (found) show(found, wanted ? history.state?.y ?? 0 : 0);
 }
 
-// Words to the user.
-
-function say(title, detail, retry = null) {
-  const [heading, text, button] = message.children;
-  heading.textContent = title;
-  text.textContent = detail;
-  button.hidden = !retry;
-  button.onclick = retry;
-  message.hidden = false;
+function show(found, y) {
+  shown = found;
+  automatic = 0;
+  showMeanings(at("meanings"), found.answer, found.key, (hit) => itemHref(hit));
+  append(found, 0, (hit) => itemHref(hit));
+  settle();
+  scrollTo(0, y);
+  recount(found);
 }
 
-function fail(error, retry) {
-  const theirs = !["Offline", "InternalError", "Unreadable"].includes(error.kind);
-  at("results").hidden = true;
-  grid.replaceChildren();
-  shown = { key: null, hits: [] };
-  say(theirs ? "That cannot be searched" : "Something went wrong", error.message, theirs ? null : retry);
+/** After results came: what they are in words, whether there are more, what there is to know. */
+function settle() {
+  const { answer, hits, question } = shown;
+  if (!hits.length) {
+    clear();
+    showEmpty(answer.notes ?? [], ways(question, partHref));
+  }
+  status.replaceChildren(...(hits.length ? summary(shown) : []));
+  at("legend").replaceChildren(...(hits.length ? legend(shown) : []));
+  more.hidden = shown.done || hits.length >= DEEPEST;
+  more.textContent = `Show more of ${number(answer.searched)}`;
+  drawNotes(hits.length ? answer.notes ?? [] : []);
+  drawPanel(read());
 }
 
-function askedWith({ like, image }) {
-  const asked = at("asked");
-  asked.hidden = !(like || image);
-  if (asked.hidden) return asked.replaceChildren();
-  const source = image ? URL.createObjectURL(image) : itemUrl(like, "/thumbnail");
-  const thumb = make("img", { alt: "", src: source });
-  thumb.addEventListener("error", () => thumb.remove());
-  const clear = make("a", { href: "./", "data-go": "", "aria-label": "Clear", title: "Clear" }, "\u00d7");
-  asked.replaceChildren(thumb, make("span", {}, image ? "Photos like yours" : "Photos like this one"), clear);
+async function showMore(byHand) {
+  if (!shown || shown.done || document.body.classList.contains("is-busy")) return;
+  automatic = byHand ? 0 : automatic + 1;
+  const list = shown;
+  const from = await doing(list.key, () => searches.next(list), () => (hideMessage(), showMore(true)), stay);
+  if (from === null) return;
+  append(list, from, (hit) => itemHref(hit));
+  settle();
+  if (byHand) links()[from]?.focus({ preventScroll: true });
+}
+
+/** Counts of the fields that are filtered by, of all their values. */
+async function recount({ answer, question, key }) {
+  filters.update(question.where, answer.facets ?? null);
+  if (!at("filters").open) return;
+  const own = searches.facets.filter((name) => question.where.some((one) => one.field === name));
+  for (const name of own) {
+    const facet = await searches.facet(question, name).catch(() => null);
+    if (current === key && facet) filters.update(question.where, { [name]: facet });
+  }
+}
+
+async function compare(question, key) {
+  hideMessage();
+  searches.stop();
+  if (!compared.has(key)) {
+    status.replaceChildren();
+    at("compare").replaceChildren();
+    const answers = await doing(key, () => askBoth(question, waiting), () => compare(question, key));
+    if (!answers) return;
+    compared = new Map([...compared, [key, answers]].slice(-4));
+  }
+  const sides = compared.get(key).map((answer, n) => ({ side: "ab"[n], name: namesOf(info)[n], answer }));
+  status.replaceChildren();
+  shown = null;
+  showCompare(sides, itemHref);
+  scrollTo(0, history.state?.y ?? 0);
+}
+
+/** A further page failed: what is there stays, and the next page is asked for by hand. */
+function stay(error, retry) {
+  automatic = AUTOMATIC;
+  settle();
+  showError(error, retry);
+}
+
+function fail(error, retry = () => render(true)) {
+  busy(false);
+  clear();
+  shown = null;
+  status.replaceChildren();
+  for (const id of ["legend", "compare"]) at(id).replaceChildren();
+  for (const id of ["meanings", "more", "notes"]) at(id).hidden = true;
+  showError(error, retry);
 }
 
 // Drawing what the address says.
 
+function render(again = false) {
+  const question = read();
+  const key = keyOf(question);
+  const asked = isAsked(question);
+  const comparing = asked && question.compare && Boolean(info?.compare);
+  document.body.classList.toggle("at-start", !asked);
+  document.body.classList.toggle("is-comparing", comparing);
+  for (const [id, there] of [["start", !asked], ["results", asked], ["intro", !asked], ["compare", comparing], ["parts", !comparing]]) at(id).hidden = !there;
+  if (!comparing) at("compare").replaceChildren();
+  if (!info) return;
+  if (key !== current || again) {
+    current = key;
+    words.value = question.q ?? "";
+    shown = null;
+    drawFrame(question);
+    if (!asked) (searches.stop(), busy(false), hideMessage(), clear(), scrollTo(0, history.state?.y ?? 0));
+    else if (comparing) (clear(), hideExtras(), compare(question, key));
+    else search(question, key);
+  }
+  drawPanel(question);
+}
+
+function hideExtras() {
+  for (const id of ["meanings", "more", "notes"]) at(id).hidden = true;
+  at("legend").replaceChildren();
+}
+
+/** What stands around the results: title, chips, options, the thing asked with. */
+function drawFrame(question) {
+  const name = question.q ?? (question.like !== null ? `Like ${question.like}` : question.stamp ? "Search by picture" : null);
+  document.title = name ? `${name} \u00b7 ${info.title}` : info.title;
+  at("results-name").textContent = name ? `Results for ${name}` : "Results";
+  drawAsked(question);
+  drawChips(question, info.fields ?? [], partHref);
+  at("compare-toggle").href = partHref({ compare: !question.compare });
+  at("compare-toggle").setAttribute("aria-current", String(question.compare));
+  filters.update(question.where, null);
+  options.update(question);
+}
+
+function drawPanel(question) {
+  const open = question.item !== null && info;
+  markCurrent(open ? question.item : null);
+  if (!open) return panel.close(links().find((link) => link.dataset.id === panel.id) ?? null);
+  const list = listOf(question);
+  const place = list.findIndex((hit) => hit.id === question.item);
+  const side = info.compare ? question.side : "a";
+  panel.open({ key: [question.item, side, current, place, place < list.length - 1].join("\n"), id: question.item, side, hit: list[place] ?? null, before: place > 0, after: place >= 0 && place < list.length - 1 });
+}
+
+/** The hits that the panel steps through. */
+const listOf = (question) => (question.compare && info.compare ? compared.get(current)?.["ab".indexOf(question.side)]?.hits : shown?.hits) ?? [];
+
 const panel = new Panel(at("panel"), {
   itemHref,
-  likeHref: (like) => address({ like }),
+  likeHref: (id) => searchHref({ like: id }),
+  unlikeHref: (id) => partHref({ unlikeItem: id, unlike: null }),
+  canUnlike: () => isAsked(read()) && read().like !== read().item,
+  filterHref,
+  sides: () => info.compare && read().compare ? namesOf(info).map((name, n) => ({ side: "ab"[n], name })) : null,
   step(n) {
-    const place = shown.hits.findIndex((hit) => hit.id === panel.id);
-    const next = place < 0 ? undefined : shown.hits[place + n];
+    const list = listOf(read());
+    const place = list.findIndex((hit) => hit.id === panel.id);
+    const next = place < 0 ? undefined : list[place + n];
     if (!next) return;
-    go(itemHref(next.id), history.state, true);
-    [...grid.children][place + n]?.scrollIntoView({ block: "nearest" });
+    go(itemHref(next, read().side), history.state, true);
+    links().find((link) => link.dataset.id === next.id)?.scrollIntoView({ block: "nearest" });
   },
   leave: leaveItem,
+  /** The hit's matches: asked for that place of the list alone. */
+  async why({ id, side, hit }, signal) {
+    if (hit.why) return hit.why;
+    const question = read();
+    if (question.groupBy) return null;
+    const [url, rest] = request(question, { k: 1, offset: hit.rank - 1, explain: true }, side);
+    const found = (await ask(url, { ...rest, signal })).hits[0];
+    return found?.id === id ? found.why : null;
+  },
+  queryElements({ side }, signal) {
+    const { q } = read();
+    return q ? ask(`${baseOf(side)}/elements?${new URLSearchParams({ q })}`, { signal }) : Promise.resolve(null);
+  },
 });
-
-async function render() {
-  const query = wanted();
-  const kind = query.q ? "q" : query.like ? "like" : query.image ? "image" : null;
-  const key = kind && `${kind}:${query[kind] instanceof Blob ? query.stamp : query[kind]}`;
-  document.body.classList.toggle("at-start", !kind);
-  document.title = query.q ? `${query.q} \u2013 manymatch` : "manymatch";
-  at("start").hidden = at("intro").hidden = Boolean(kind);
-  if (!query.item) panel.close(grid.querySelector("[aria-current]"));
-  if (!kind) {
-    running?.abort();
-    // A picture lives in the entry of this visit only; its bare address asks for nothing.
-    if (location.search) history.replaceState(null, "", "./");
-    shown = { key: null, hits: [] };
-    at("results").hidden = message.hidden = true;
-    if (document.activeElement !== words) words.value = "";
-  } else if (key !== shown.key) {
-    words.value = query.q ?? "";
-    message.hidden = true;
-    askedWith(query);
-    scrollTo({ top: 0 });
-    await search(query, key);
-  }
-  const open = wanted().item;
-  mark(open);
-  if (!open) return;
-  const place = shown.hits.findIndex((hit) => hit.id === open);
-  panel.open(open, shown.hits[place], { before: place > 0, after: place >= 0 && place < shown.hits.length - 1 });
-}
-
-function mark(id) {
-  grid.querySelectorAll("[data-id]").forEach((link) => {
-    if (link.dataset.id === id) link.setAttribute("aria-current", "true");
-    else link.removeAttribute("aria-current");
-  });
-}
-
-async function start() {
-  const info = await ask("api/info").catch((error) => void say("Something went wrong", error.message, () => location.reload()));
-  if (!info) return;
-  at("about").textContent = `Search ${number(info.images)} photos in your own words, or with a picture.`;
-  const facts = [`${number(info.images)} photos`, `${number(info.captions)} captions`, info.method, info.engine];
-  at("footer").replaceChildren(...facts.filter(Boolean).map((fact) => make("span", {}, fact)));
-  if (info.image_input === "features") at("pick").hidden = true;
-  at("tries-name").hidden = !info.examples.length;
-  at("chips").replaceChildren(...info.examples.map((text) =>
-    make("li", {}, make("a", { href: address({ q: text }), "data-go": "", title: text }, make("span", {}, text)))));
-  for (const link of at("chips").querySelectorAll("a")) await preview(link);
-}
-
-/** An example shows the photo it finds. */
-async function preview(link) {
-  const found = await ask(`api/search?${new URLSearchParams({ q: link.title, k: 1 })}`).catch(() => null);
-  const hit = found?.hits[0];
-  if (!hit?.has_picture) return;
-  const image = picture(hit, { lazy: false });
-  image.alt = "";
-  link.prepend(image);
-}
 
 // Doing.
 
-function searchPicture(image) {
-  if (image?.type.startsWith("image/")) go("?picture=1", { image, stamp: `${Date.now()}` });
+const drawer = sheet(at("filters"), { leave: () => toggleFilters(false), mark: "has-filters" });
+
+function toggleFilters(open) {
+  if (open) drawer.show();
+  else drawer.hide(at("filter-open"));
+  at("filter-open").setAttribute("aria-expanded", String(open));
+  if (open && shown) recount(shown);
+}
+
+async function searchPicture(picture) {
+  const kept = await keepPicture(picture);
+  go(address(asking({ ...read(), where: read().where.filter(isPlain) }, { stamp: kept.stamp })), kept);
 }
 
 form.addEventListener("submit", (event) => {
@@ -249,37 +285,65 @@ form.addEventListener("submit", (event) => {
   if (!q) return words.focus();
   // On a touch screen the keyboard would cover the results.
   if (matchMedia("(pointer: coarse)").matches) words.blur();
-  go(address({ q }));
+  go(searchHref({ q }));
 });
-file.addEventListener("change", () => (searchPicture(file.files[0]), (file.value = "")));
-more.addEventListener("click", async () => {
-  const from = shown.hits.length;
-  await search(wanted(), shown.key, from);
-  grid.children[from]?.querySelector("a").focus({ preventScroll: true });
-});
+more.addEventListener("click", () => showMore(true));
+new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && automatic < AUTOMATIC && showMore(false), { rootMargin: "500px" }).observe(more);
 document.addEventListener("click", (event) => {
   const link = event.target.closest?.("a[data-go]");
   if (!link || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
   event.preventDefault();
-  if (new URL(link.href).searchParams.has("item")) goItem(link.href);
-  else go(link.href);
+  if (link.dataset.go === "replace") go(link.href, history.state, true);
+  else if (new URL(link.href).searchParams.has("item")) goItem(link.href);
+  else go(link.href, new URL(link.href).searchParams.has("picture") ? carried() : {});
 });
-addEventListener("popstate", render);
-addEventListener("paste", (event) => searchPicture(event.clipboardData?.files[0]));
-addEventListener("dragover", (event) => {
-  if (!event.dataTransfer?.types.includes("Files")) return;
-  event.preventDefault();
-  document.body.classList.add("is-dropping");
+at("filter-open").addEventListener("click", () => toggleFilters(!drawer.isOpen()));
+at("filter-close").addEventListener("click", () => toggleFilters(false));
+at("options-open").addEventListener("click", (event) => {
+  at("options").hidden = !at("options").hidden;
+  event.currentTarget.setAttribute("aria-expanded", String(!at("options").hidden));
 });
-addEventListener("dragleave", (event) => event.relatedTarget ?? document.body.classList.remove("is-dropping"));
-addEventListener("drop", (event) => {
-  event.preventDefault();
-  document.body.classList.remove("is-dropping");
-  searchPicture(event.dataTransfer?.files[0]);
-});
+for (const id of ["filter-fields", "options-form"]) at(id).addEventListener("submit", (event) => event.preventDefault());
+listenForPictures(() => info?.limits, searchPicture, (message) => fail({ message, kind: "PictureError" }));
+addEventListener("popstate", () => render());
+addEventListener("pagehide", remember);
 addEventListener("keydown", (event) => {
-  if (event.key === "/" && !event.target.matches("input, textarea")) (event.preventDefault(), words.select());
+  if (event.key === "/" && !event.target.matches("input, textarea, select") && !event.ctrlKey && !event.metaKey) (event.preventDefault(), words.select());
 });
 
-start();
+// Beginning.
+
+function showKey() {
+  info = null;
+  panel.close();
+  for (const id of ["start", "results"]) at(id).hidden = true;
+  document.body.classList.add("is-locked");
+  showKeyForm(boot);
+}
+
+async function boot() {
+  document.body.classList.remove("is-locked");
+  hideMessage();
+  try {
+    info = await ask("api/info", { waiting: (seconds) => (at("about").textContent = `Busy, trying again in ${count(seconds, "second")}\u2026`) });
+  } catch (error) {
+    return error.status === 401 ? showKey() : showError(error, boot);
+  }
+  const fields = info.fields ?? [];
+  searches = new Searches({ facets: counted(fields), waiting });
+  filters = makeFilters(fields, (where) => go(partHref({ where }), carried()));
+  options = makeOptions(info, (set) => go(partHref(set), carried()));
+  at("filter-open").hidden = !filters.any;
+  at("compare-toggle").hidden = !info.compare;
+  at("brand").textContent = info.title;
+  const pictures = info.image_input === "pixels";
+  for (const node of [at("pick"), document.querySelector(".dropzone")]) node.hidden = !pictures;
+  words.maxLength = info.limits?.query_length ?? 1000;
+  render(true);
+  if (!isAsked(read())) words.focus({ preventScroll: true });
+  makeStart(info, (from) => searchHref(from));
+}
+
+history.scrollRestoration = "manual";
 render();
+boot();

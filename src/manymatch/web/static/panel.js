@@ -1,139 +1,179 @@
-// The panel of one item: its photo, its captions, the captions it would match, and photos like it.
-// Beside the results on a desk (they stay usable), a modal sheet from below on a phone.
+// The panel of one item: its photo with what its elements look at, why it was found, the captions it would match,
+// photos like it, its metadata.
 
-import { ask, bar, barLength, icon, itemUrl, make, picture, similarity } from "./dom.js";
-
-const CLOSE = "M6 6l12 12M18 6L6 18";
-const BACK = "M14.5 5.5 8 12l6.5 6.5";
-const ON = "M9.5 5.5 16 12l-6.5 6.5";
-const phone = matchMedia("(max-width: 899px)");
+import { ask, baseOf, itemUrl } from "./ask.js";
+import { button, icon, make, section, unseen } from "./dom.js";
+import { makeElements } from "./elements.js";
+import { percent, similarity, valueText } from "./format.js";
+import { matchRows } from "./match.js";
+import { photo, pictured, ratioOf } from "./photo.js";
+import { hasChance, rangeOf, score } from "./score.js";
+import { sheet } from "./sheet.js";
 
 export class Panel {
-  /** `itemHref(id)` is the address of an item, `likeHref(id)` of a search from it; `step(n)` and `leave()` navigate. */
-  constructor(dialog, { itemHref, likeHref, step, leave }) {
-    Object.assign(this, { dialog, itemHref, likeHref, step, leave, id: null, before: null });
-    dialog.addEventListener("cancel", (event) => (event.preventDefault(), leave()));
-    dialog.addEventListener("click", (event) => event.target === dialog && leave());
+  #sheet;
+  #doing;
+  #stop = null;
+  #shown = null;
+
+  /**
+   * `doing`: hrefs of an item, of searches like and unlike it, of a filter and of the other side's panel; `step(n)` and
+   * `leave()` navigate; `why(hit)` fetches the hit's matches and `queryElements()` the words of the query's elements.
+   */
+  constructor(dialog, doing) {
+    this.dialog = dialog;
+    this.#doing = doing;
+    this.#sheet = sheet(dialog, { leave: doing.leave, mark: "has-panel" });
     addEventListener("keydown", (event) => this.#key(event));
-    phone.addEventListener("change", () => dialog.open && this.#appear(true));
   }
 
-  /** Show the item; `hit` is its result where it is among them, `place` says whether there is one before and after. */
-  async open(id, hit, place) {
-    if (this.id === id) return;
-    const fresh = this.id === null;
-    this.id = id;
-    if (fresh) this.before = document.activeElement;
-    const lead = hit ? photo(hit) : make("div", { className: "waiting" });
-    this.#fill(id, hit, place, lead, make("p", { className: "unseen", role: "status" }, "Loading its captions"));
-    this.#appear(false);
+  get id() {
+    return this.#shown?.id ?? null;
+  }
+
+  /** Show `item`: {id, side, hit (null where it is not among the results), before, after (whether there are)}. */
+  async open(item) {
+    if (this.#shown?.key === item.key) return;
+    const fresh = this.#shown === null;
+    this.#stop?.abort();
+    const stop = (this.#stop = new AbortController());
+    this.#shown = item;
+    const waiting = make("p", { className: "waiting", role: "status" }, unseen("Loading"));
+    const lead = item.hit ? makeStage(item.hit, baseOf(item.side)) : { node: waiting };
+    this.#fill(item, lead.node, item.hit ? waiting : null);
+    this.#sheet.show();
     if (fresh) this.dialog.querySelector(".close").focus({ preventScroll: true });
     try {
-      const found = await ask(itemUrl(id));
-      if (this.id === id) this.#fill(id, hit, place, hit ? lead : photo(found.item), ...this.#parts(found));
+      const found = await ask(itemUrl(item.id, "", baseOf(item.side)), { signal: stop.signal });
+      const { stage, node } = item.hit ? lead : makeStage(asHit(found.item), baseOf(item.side));
+      const elements = make("div", { className: "elements-place" });
+      this.#fill(item, node, this.#sides(item), elements, ...this.#parts(item, found));
+      await this.#elements(item, elements, stage, stop.signal);
     } catch (error) {
-      if (this.id === id) this.#fill(id, hit, place, make("p", { className: "trouble", role: "alert" }, error.message));
+      if (error.name !== "AbortError") this.#fill(item, item.hit ? lead.node : null, make("p", { className: "trouble", role: "alert", "data-testid": "error" }, error.message));
     }
   }
 
   /** `then` takes the focus; without it the element that had it before. */
   close(then = null) {
-    if (this.id === null) return;
-    this.id = null;
-    this.dialog.close();
-    document.body.classList.remove("has-panel");
-    const next = then ?? this.before;
-    if (next?.isConnected) next.focus({ preventScroll: true });
-  }
-
-  #appear(again) {
-    if (again) this.dialog.close();
-    document.body.classList.toggle("has-panel", !phone.matches);
-    if (this.dialog.open) return;
-    if (phone.matches) this.dialog.showModal();
-    else this.dialog.show();
+    if (this.#shown === null) return;
+    this.#stop?.abort();
+    this.#shown = null;
+    this.#sheet.hide(then);
   }
 
   #key(event) {
-    if (this.id === null || event.altKey || event.ctrlKey || event.metaKey) return;
-    if (event.target.matches?.("input, textarea")) return;
-    if (event.key === "Escape" && !phone.matches) this.leave();
-    else if (event.key === "ArrowLeft") this.step(-1);
-    else if (event.key === "ArrowRight") this.step(1);
-    else return;
+    if (this.#shown === null || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (event.target.matches?.("input, textarea, select")) return;
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!step) return;
     event.preventDefault();
+    this.#doing.step(step);
   }
 
-  #fill(id, hit, place, lead, ...parts) {
-    const held = this.dialog.contains(document.activeElement) ? document.activeElement.className : null;
-    const button = (className, label, path, act, disabled = false) => {
-      const node = make("button", { type: "button", className, "aria-label": label, title: label, disabled }, icon(path));
-      node.addEventListener("click", act);
-      return node;
-    };
-    this.dialog.replaceChildren(
-      make("div", { className: "panel-bar" },
-        make("h2", { id: "panel-title", title: id }, id),
-        button("before", "Previous result", BACK, () => this.step(-1), !place.before),
-        button("after", "Next result", ON, () => this.step(1), !place.after),
-        button("close", "Close", CLOSE, this.leave)),
-      make("div", { className: "panel-body" }, lead, hit ? this.#rank(hit) : "", ...parts.filter(Boolean)));
+  /** Draw anew, keeping the focus on the button that has it. */
+  #fill(item, lead, ...parts) {
+    const held = this.dialog.contains(document.activeElement) ? document.activeElement.dataset.name ?? "close" : null;
+    this.dialog.replaceChildren(this.#bar(item),
+      make("div", { className: "panel-body", tabIndex: -1 }, lead, item.hit ? rankLine(item.hit) : null, ...parts));
     if (held === null) return;
-    const again = held && this.dialog.querySelector(`button.${held.split(" ")[0]}:not(:disabled)`);
-    (again || this.dialog.querySelector(".close")).focus({ preventScroll: true });
+    const again = this.dialog.querySelector(`button[data-name="${held}"]:not(:disabled)`);
+    (again ?? this.dialog.querySelector(".close")).focus({ preventScroll: true });
   }
 
-  #rank(hit) {
-    const chance = hit.probability === null || hit.probability === undefined
-      ? null : make("span", {}, `${Math.round(100 * hit.probability)} % likely a match`);
-    return make("p", { className: "rank" },
-      make("b", {}, `#${hit.rank}`), make("span", {}, `similarity ${similarity(hit.score)}`), chance);
+  #bar(item) {
+    const part = (name, label, shape, act, disabled = false) =>
+      button({ className: `${name} icon-button`, label, disabled, "data-name": name, "data-testid": `panel-${name}` }, act, icon(shape));
+    return make("div", { className: "panel-bar" },
+      make("h2", { id: "panel-title", title: item.id }, item.id),
+      part("before", "Previous result", "back", () => this.#doing.step(-1), !item.before),
+      part("after", "Next result", "on", () => this.#doing.step(1), !item.after),
+      part("close", "Close", "close", this.#doing.leave));
   }
 
-  #parts({ item, captions, like }) {
-    const own = make("ul", { className: "captions" }, ...item.captions.map((text) => make("li", {}, text)));
-    const several = item.captions.length === 1 ? "Its caption" : "Its captions";
+  #parts(item, { item: data, captions, like }) {
+    const own = make("ul", { className: "captions" }, (data.captions ?? []).map((text) => make("li", {}, text)));
     return [
-      item.captions.length ? section(several, own) : null,
-      captions.hits.length ? section("Captions it would match here", this.#matched(captions.hits)) : null,
-      like.hits.length ? this.#alike(item.id, like.hits) : null,
-      this.#details(item),
+      this.#actions(item, data),
+      data.captions?.length ? section(data.captions.length === 1 ? "Its caption" : "Its captions", own) : null,
+      captions?.hits.length ? section("Captions it matches here", matched(captions.hits)) : null,
+      like?.hits.length ? this.#alike(item, like.hits) : null,
+      this.#details(data),
     ];
   }
 
-  #matched(hits) {
-    const scores = hits.map((hit) => hit.score);
-    const [low, high] = [Math.min(...scores), Math.max(...scores)];
-    return make("ol", { className: "matched" }, ...hits.map((hit) =>
-      make("li", { className: hit.own ? "is-own" : "" },
-        make("span", { className: "text" }, hit.caption, hit.own ? make("em", {}, "own") : null),
-        make("span", { className: "score" }, bar(barLength(hit.score, low, high)),
-          make("span", { className: "unseen" }, "similarity "), similarity(hit.score)))));
+  /** Which of two compared runs looks at it. */
+  #sides(item) {
+    const sides = this.#doing.sides();
+    if (!sides) return null;
+    return make("nav", { className: "segments", "aria-label": "Seen by" }, sides.map(({ side, name }) =>
+      make("a", { href: this.#doing.itemHref({ id: item.id }, side), "data-go": "replace", "aria-current": side === item.side ? "true" : undefined }, name)));
   }
 
-  #alike(id, hits) {
-    const all = make("a", { href: this.likeHref(id), className: "all", "data-go": "" }, "See all");
-    const row = make("ul", { className: "alike" }, ...hits.map((hit) =>
-      make("li", {}, make("a", { href: this.itemHref(hit.id), "data-go": "" }, picture(hit)))));
-    return section("More like this", row, all);
+  #actions(item, data) {
+    const id = item.id;
+    const link = (props, shape, text) => make("a", { className: "action", ...props }, icon(shape), text);
+    return make("div", { className: "actions" },
+      link({ href: this.#doing.likeHref(id), "data-go": "" }, "like", "Search from this"),
+      this.#doing.canUnlike() ? link({ href: this.#doing.unlikeHref(id), "data-go": "" }, "unlike", "Less like this") : null,
+      data.has_picture ? link({ href: itemUrl(pictured(data), "/picture", baseOf(item.side)), target: "_blank", rel: "noopener" }, "out", "Original") : null);
   }
 
-  #details(item) {
-    const entries = Object.entries(item.metadata ?? {});
-    if (item.labels?.length) entries.unshift(["labels", item.labels.join(", ")]);
+  #alike(item, hits) {
+    const all = make("a", { href: this.#doing.likeHref(item.id), className: "text-button", "data-go": "" }, "See all");
+    const row = make("ul", { className: "alike" }, hits.map((hit) => {
+      const link = make("a", { href: this.#doing.itemHref(hit, item.side), "data-go": "" }, photo(hit, { base: baseOf(item.side) }));
+      return make("li", { "--ratio": ratioOf(pictured(hit)) }, link);
+    }));
+    return section("More like this", row, { beside: all, "data-testid": "more-like-this" });
+  }
+
+  #details(data) {
+    const entries = Object.entries(data.metadata ?? {});
+    if (data.labels?.length && !entries.some(([name]) => name === "labels")) entries.unshift(["labels", data.labels]);
     if (!entries.length) return null;
-    const words = (value) => (typeof value === "string" ? value : JSON.stringify(value));
-    return section("Details", make("dl", {}, ...entries.flatMap(([name, value]) =>
-      [make("dt", {}, name), make("dd", {}, words(value))])));
+    const one = (name, value) => {
+      const href = this.#doing.filterHref(name, value);
+      return href ? make("a", { href, "data-go": "", title: `Only ${name} ${valueText(value)}` }, valueText(value)) : make("span", {}, valueText(value));
+    };
+    return section("Details", make("dl", {}, entries.flatMap(([name, value]) =>
+      [make("dt", {}, name), make("dd", {}, [value].flat().map((each) => one(name, each)))])));
+  }
+
+  async #elements(item, place, stage, signal) {
+    const quietly = (promise) => promise.catch((error) => (error.name === "AbortError" ? Promise.reject(error) : null));
+    const [own, why, query] = await Promise.all([
+      quietly(ask(itemUrl(item.id, "/elements", baseOf(item.side)), { signal })),
+      item.hit ? quietly(this.#doing.why(item, signal)) : null,
+      item.hit ? quietly(this.#doing.queryElements(item, signal)) : null,
+    ]);
+    const drawn = own?.elements > 1 || own?.kind ? makeElements(own, stage) : null;
+    if (drawn) place.append(section(own.elements > 1 ? `Its ${own.elements} elements` : "What it looks at", drawn.node));
+    if (!drawn && own?.why) place.append(make("p", { className: "hint" }, own.why));
+    if (why?.length && (why.length > 1 || query?.kind)) place.append(section("How it answers the query", matchRows(why, query, drawn?.show)));
   }
 }
 
-function photo(item) {
-  const shown = picture({ caption: item.captions?.[0], ...item }, { part: "/picture", lazy: false });
-  return make("div", { className: "photo" }, shown);
+const asHit = (data) => ({ ...data, caption: data.captions?.[0] ?? data.caption });
+
+/** The photo as large as fits, in a box of its own shape so that layers lie exactly over it. */
+function makeStage(hit, base) {
+  const stage = make("div", { className: "stage" });
+  const onRatio = (_, ratio) => stage.style.setProperty("--ratio", ratio);
+  stage.style.setProperty("--ratio", ratioOf(pictured(hit)));
+  stage.classList.toggle("is-words", !hit.has_picture);
+  stage.append(photo(hit, { part: "/picture", base, lazy: false, onRatio }));
+  return { stage, node: make("div", { className: "photo" }, stage) };
 }
 
-function section(title, content, beside = null) {
-  return make("section", {}, make("div", { className: "overline-row" },
-    make("h3", { className: "overline" }, title), beside), content);
+function rankLine(hit) {
+  const chance = hasChance(hit) ? make("span", {}, `${percent(hit.probability)} likely a match`) : null;
+  return make("p", { className: "rank" }, make("b", {}, `#${hit.rank}`), chance, make("span", {}, `similarity ${similarity(hit.score)}`));
+}
+
+function matched(hits) {
+  const range = rangeOf(hits);
+  return make("ol", { className: "matched" }, hits.map((hit) =>
+    make("li", { className: hit.own ? "is-own" : "" },
+      make("span", { className: "text" }, hit.caption, hit.own ? make("em", {}, "own") : null), score(hit, range))));
 }

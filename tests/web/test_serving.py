@@ -24,6 +24,8 @@ from manymatch.web.serving import address_of, configured, listen, serve
 from manymatch.web.settings import Settings
 from manymatch.web.workers import Workers
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 
 
@@ -92,7 +94,6 @@ from pathlib import Path
 from serving_fakes import TinyOpener
 from manymatch.web.serving import serve
 
-pytestmark = pytest.mark.slow
 if __name__ == "__main__":
     serve(TinyOpener(gate=Path(sys.argv[1])), port=0, workers=int(sys.argv[2]))
     print("done")
@@ -141,7 +142,7 @@ def test_what_is_being_answered_is_finished_and_the_end_is_no_failure(tmp_path, 
         assert not list(tmp_path.glob("manymatch-metrics-*"))
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_second_signal_does_not_wait(tmp_path, workers):
     with started(tmp_path, workers) as (process, port):
         busy = Spoken(port)
@@ -233,7 +234,6 @@ def test_a_worker_that_cannot_start_ends_everything_with_its_reason(tmp_path, ca
     assert told == [] and capfd.readouterr() == ("", "")
 
 
-@pytest.mark.slow
 def test_a_worker_that_cannot_start_again_leaves_the_others_alone(tmp_path, capfd):
     damage = tmp_path / "damage"
     with two(TinyOpener(damage=damage)) as (port, workers):
@@ -247,7 +247,6 @@ def test_a_worker_that_cannot_start_again_leaves_the_others_alone(tmp_path, capf
         assert re.search(r"serve: tiny.index: damaged; mend it; begun anew in \d s", said)
 
 
-@pytest.mark.slow
 def test_workers_end_when_their_parent_is_killed(tmp_path):
     with started(tmp_path, 2) as (process, port):
         both = [Spoken(port), Spoken(port)]

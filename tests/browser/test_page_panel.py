@@ -85,7 +85,7 @@ def test_it_tells_captions_probability_and_details(visit: Visit) -> None:
         if not isinstance(value, bool):
             expect(panel.get_by_role("definition").filter(has_text=str(value)).first).to_be_visible()
     hit = visit.api(f"search?q={WARM}&k=1")["hits"][0]
-    expect(panel).to_contain_text(re.compile(rf"{round(100 * hit['probability'])}\W*% likely"))
+    expect(panel).to_contain_text(re.compile(rf"{round(100 * hit['probability'])}\W*% chance"))
     picture = panel.get_by_role("img").first
     expect(picture).to_have_js_property("complete", True)
     assert picture.evaluate("image => image.naturalWidth") > 0
@@ -214,7 +214,7 @@ def test_a_link_into_the_results_knows_its_place(visit: Visit) -> None:
     shown = visit.shown()
     page = visit.open(f"/?q={WARM}&item={shown[1]}")
     panel = page.get_by_test_id("panel")
-    expect(panel).to_contain_text("likely a match")
+    expect(panel).to_contain_text("chance to fit")
     expect(panel.get_by_role("button", name="Next result")).to_be_enabled()
     page.keyboard.press("ArrowLeft")
     expect(panel.get_by_role("heading", name=shown[0], exact=True)).to_be_visible()

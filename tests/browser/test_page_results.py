@@ -118,7 +118,7 @@ def test_the_line_parts_likely_matches_from_the_rest(visit: Visit) -> None:
 def test_where_nothing_is_likely_the_line_comes_first_and_says_so(visit: Visit) -> None:
     page = visit.open(f"/?q={UNSURE}")
     assert visit.api(f"search?q={UNSURE}&k={PAGE}")["likely"] == 0
-    expect(page.get_by_test_id("cutoff")).to_contain_text("No likely match")
+    expect(page.get_by_test_id("cutoff")).to_contain_text("None is certain")
     expect(visit.tiles).to_have_count(PAGE)
     assert page.get_by_test_id("cutoff").bounding_box()["y"] < visit.tiles.first.bounding_box()["y"]
 

@@ -5,8 +5,10 @@ These visits switch the content security policy off: what keeps markup from bein
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import expect
@@ -63,6 +65,20 @@ def test_the_panel_of_a_stranger(visit: Visit, item) -> None:
     expect(panel).to_be_hidden()
     expect(visit.tiles).to_have_count(PAGE)
     assert item.id not in visit.shown() and planted(visit) == 0
+
+
+@pytest.mark.parametrize("name", ["__proto__", "constructor"])
+def test_names_that_every_object_has(visit: Visit, name: str) -> None:
+    """The value has a sign that the short form of a condition has no room for, so it is asked for as JSON."""
+    page = visit.open()
+    sent = json.dumps({"field": name, "in": ["a|b", name]})
+    with page.expect_request("**/api/search") as asked:
+        page.goto(f"{visit.at}/?q={PURPLE}&exact={name}&where={quote(sent)}")
+    body = json.loads(asked.value.post_data or "")
+    assert body["where"] == {name: {"in": ["a|b", name]}} and "exact" not in body
+    assert page.evaluate("Object.keys(Object.prototype)") == []
+    expect(visit.tiles).to_have_count(0)
+    expect(page.get_by_test_id("empty")).to_be_visible()
 
 
 def test_words_in_the_address_and_in_the_answers(visit: Visit) -> None:

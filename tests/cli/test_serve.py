@@ -31,8 +31,10 @@ print("done")
 
 
 @pytest.fixture
-def served(monkeypatch):
+def served(monkeypatch, tmp_path):
     """Calls the command, and says what the server was asked for in place of starting it."""
+    monkeypatch.chdir(tmp_path)
+    Path("k.json").touch()
     asked: list[tuple[Any, ...]] = []
     monkeypatch.setattr(serving, "serve", lambda *given: asked.append(given))
 
@@ -79,7 +81,17 @@ def test_whoever_lets_others_in_says_who_may_read(served, host):
         served("--host", host)
     assert "\n" not in str(said.value)
     assert served("--host", host, "--public")["settings"].hosts == ()
-    assert served("--host", host, "--key-file", "k", "--name", "a.org")["settings"].hosts == ("a.org",)
+    assert served("--host", host, "--key-file", "k.json", "--name", "a.org")["settings"].hosts == (
+        "localhost",
+        "127.0.0.1",
+        "[::1]",
+        "a.org",
+    )
+
+
+def test_a_key_file_that_is_not_there_is_to_be_made(served):
+    with pytest.raises(DataError, match=r"--key-file no.json: no such file; make it with: manymatch key new --file no"):
+        served("--key-file", "no.json")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost", "LOCALHOST"])

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import threading
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from web_fakes import Client, FakeIndex, FakeItem, encoded, error_of, small_inde
 import manymatch.web
 from manymatch.errors import CheckpointError, DataError, IndexMismatch
 from manymatch.web.app import create_app
+from manymatch.web.keys import new_key
 from manymatch.web.metrics import Metrics
+from manymatch.web.routes import items, reading, search
 from manymatch.web.settings import Settings
 
 STATIC = Path(manymatch.web.__file__).parent / "static"
@@ -147,6 +150,18 @@ def test_safety_headers_are_on_every_answer(client, path):
     assert headers["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.parametrize("path", [*EVERY, "/static/app.js", "/static/nowhere"])
+def test_answers_are_for_whoever_asked_and_are_not_used_again_unasked(client, path):
+    assert client.get(path).headers["cache-control"] == "private, no-cache"
+
+
+@pytest.mark.parametrize("asked", ["bytes=zz", "bytes=5-2", "bytes=99999999-", "bytes=0-1", "lines=1-2"])
+def test_all_is_answered_whole_whatever_range_is_asked_for(client, asked):
+    for path in ("/", "/static/app.js", "/api/info"):
+        whole, part = client.get(path), client.get(path, headers={"range": asked})
+        assert (part.status_code, part.content) == (200, whole.content)
+
+
 def test_errors_of_routing_have_the_same_shape(client):
     assert error_of(client.get("/nowhere"), 404)[0] == "NotFound"
     assert error_of(client.delete("/api/search"), 405)[0] == "MethodNotAllowed"
@@ -256,6 +271,33 @@ def test_what_the_keeper_of_the_index_has_to_mend_names_no_place(error, status, 
     told, message = error_of(Client(create_app(index)).get("/api/search?q=a"), status)
     assert told == kind and "/home" not in message
     assert ("/home" in caplog.text) == (status == 500)
+
+
+def test_pages_of_other_servers_can_read_that_they_have_to_wait(index):
+    shop = {"Origin": "https://shop.example"}
+    client = Client(create_app(index, settings=Settings(rate=0.5, origins=(shop["Origin"],))), headers=shop)
+    answers = [client.get("/api/info") for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 429]
+    for answer in answers:
+        assert answer.headers["access-control-allow-origin"] == shop["Origin"]
+
+
+def test_what_was_sent_is_looked_at_in_a_thread_of_its_own(index, tmp_path, monkeypatch):
+    """Some hundred thousand blocks before the first pixel, or parts of a form, would else hold up everybody."""
+    seen: list[str] = []
+
+    def noted(work):
+        return lambda *given: (seen.append(threading.current_thread().name), work(*given))[1]
+
+    for module, name in ((search, "pixels_of"), (items, "pixels_of"), (reading, "read_form")):
+        monkeypatch.setattr(module, name, noted(getattr(module, name)))
+    _, key = new_key(tmp_path / "keys.json", "write")
+    client = Client(
+        create_app(index, settings=Settings(keys=tmp_path / "keys.json")), headers={"Authorization": f"Bearer {key}"}
+    )
+    assert client.post("/api/search/image", files={"image": encoded("red")}).status_code == 200
+    assert client.put("/api/items/new", files={"picture": encoded("red")}).status_code == 200
+    assert len(seen) == 4 and threading.current_thread().name not in seen
 
 
 def test_two_apps_share_nothing():

@@ -118,6 +118,12 @@ def test_the_type_comes_from_the_bytes_not_from_the_name(form, served):
     assert Image.open(io.BytesIO(answer.content)).convert("RGB").getpixel((1, 1))[0] > 250
 
 
+def test_what_is_too_long_for_a_jpeg_is_shown_smaller():
+    client = Client(create_app(FakeIndex({"a": FakeItem(["a"], encoded("red", (70_000, 20), "TIFF"))})))
+    answer = client.get(item_path("a", "/picture"))
+    assert answer.headers["content-type"] == "image/jpeg" and Image.open(io.BytesIO(answer.content)).width == 65_500
+
+
 def test_stored_bytes_that_are_no_picture_are_never_served():
     client = Client(create_app(FakeIndex({"a.png": FakeItem(["a"], b"<html><script>alert(1)</script>")})))
     for part in ("/picture", "/thumbnail"):

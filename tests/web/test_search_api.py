@@ -12,7 +12,7 @@ from web_fakes import ODD_IDS, Client, FakeIndex, FakeItem, encoded, error_of, s
 from manymatch.errors import DataError
 from manymatch.index.filters import Where, parse_where
 from manymatch.web.app import create_app
-from manymatch.web.routes.asked import CONDITION
+from manymatch.web.routes.conditions import CONDITION
 from manymatch.web.settings import Settings
 
 
@@ -73,6 +73,13 @@ def test_a_parameter_that_does_not_exist_is_refused(client):
 def test_a_parameter_given_twice_is_refused_unless_it_is_a_list(client, index):
     assert "q: given twice" in error_of(client.get("/api/search?q=red&q=blue"), 422)[1]
     assert client.get("/api/search?q=red&where=year%3E2000&where=tag%3Dwall").json()["searched"] == 1
+
+
+def test_conditions_are_as_few_and_as_short_in_json_as_in_a_query_string(client):
+    for where in (dict.fromkeys(map(str, range(33)), 1), {"tag": {"text": "a " * 501}}):
+        assert "at most" in error_of(client.post("/api/search", json={"query": "red", "where": where}), 422)[1]
+    form = {"files": {"image": encoded("red")}, "data": {"where": " " * 1_000_001}}
+    assert error_of(client.post("/api/search/image", **form), 413)[0] == "TooLarge"
 
 
 def test_exact_is_passed_on(client, index):
@@ -417,3 +424,12 @@ def test_the_second_index_is_only_read(client):
     assert error_of(two.delete("/api/compare/items/b"), 405)[0] == "MethodNotAllowed"
     for path in ("/api/compare/search?q=red", "/api/compare/info", "/api/compare/items/red.png"):
         assert error_of(client.get(path), 404)[0] == "NotFound"
+
+
+def test_a_batch_lets_others_have_their_turn(client, index):
+    """It is asked in parts, and answered whole and in order."""
+    queries = [f"red {n}" for n in range(20)]
+    before = len(index.batches)
+    found = client.post("/api/search/many", json={"queries": queries, "k": 1}).json()["results"]
+    assert [one["query"] for one in found] == queries
+    assert index.batches[before:] == [8, 8, 4]

@@ -19,6 +19,7 @@ from typer.main import get_command
 from manymatch.cli import app
 from manymatch.index import Index
 from manymatch.web.problems import TYPES
+from manymatch.web.routes.conditions import LONGEST, MOST
 from manymatch.web.settings import Settings
 from served import Served, copied, keyed, served, small_index
 
@@ -202,6 +203,7 @@ def test_the_limits_are_those_there_are() -> None:
         f"| a query | {is_.query_length:,} characters |",
         f"| {is_.most}; {is_.deepest:,} |",
         f"| queries in a batch | {is_.queries} |",
+        f"| {MOST}; {LONGEST:,} characters |",
         f"in each worker process | {is_.searches} |",
         f"| {is_.patience:.0f} s |",
         f"idle | {is_.idle:.0f} s |",

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,9 +19,10 @@ import pytest
 from serving_fakes import Spoken, Tiny, TinyOpener, serving
 
 from manymatch.errors import DataError, Error
+from manymatch.index import Index
 from manymatch.web import serving as module
 from manymatch.web.connections import Connections
-from manymatch.web.serving import address_of, configured, listen, serve
+from manymatch.web.serving import Folders, address_of, configured, listen, serve
 from manymatch.web.settings import Settings
 from manymatch.web.workers import Workers
 
@@ -154,6 +156,34 @@ def test_a_second_signal_does_not_wait(tmp_path, workers):
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
         assert "before everything was answered" in process.communicate()[1]
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="tells how long a process has computed")
+def test_waiting_for_the_last_answers_takes_no_time_of_a_core(tmp_path):
+    with started(tmp_path, 2) as (process, port):
+
+        def computed() -> int:
+            return sum(map(int, Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+
+        busy, idle = Spoken(port), Spoken(port)
+        busy.send(b"GET /api/search?q=wait HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (tmp_path / "gate").read_text() == "waiting\n"
+        process.send_signal(signal.SIGTERM)
+        assert idle.is_cut()
+        before = computed()
+        time.sleep(1)
+        assert (computed() - before) / os.sysconf("SC_CLK_TCK") < 0.3
+        (tmp_path / "gate").write_text("go on")
+        assert process.wait(20) == 0
+
+
+def test_folders_are_opened_by_their_whole_path(tmp_path, monkeypatch):
+    """A message that begins with `search: ` is not one about the folder `search`."""
+    opened: list[Any] = []
+    monkeypatch.setattr(Index, "open", lambda path: opened.append(path))
+    monkeypatch.chdir(tmp_path)
+    Folders(Path("search"), Path("where"))()
+    assert opened == [str(tmp_path / "search"), str(tmp_path / "where")]
 
 
 # ---- several processes

@@ -58,6 +58,26 @@ def test_whoever_gives_up_waiting_leaves_the_room_to_the_next():
     asyncio.run(story())
 
 
+def test_whoever_is_cancelled_just_before_there_is_room_takes_none_of_it():
+    async def story() -> None:
+        room = Room(1)
+
+        async def one() -> str:
+            async with room.of(1):
+                return "entered"
+
+        async with room.of(1):
+            waiting = [asyncio.ensure_future(one()) for _ in range(2)]
+            await asyncio.sleep(0)
+            # It hears of that in the next turn of the loop, after the room was left.
+            waiting[0].cancel()
+        first, second = await asyncio.gather(*waiting, return_exceptions=True)
+        assert isinstance(first, asyncio.CancelledError) and second == "entered"
+        assert room._free == 1 and not room._waiting
+
+    asyncio.run(story())
+
+
 def test_searches_are_one_at_a_time_and_hold_up_nothing_else():
     async def story() -> None:
         threads, go, running = Threads(1), threading.Event(), []

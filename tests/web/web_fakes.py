@@ -36,6 +36,7 @@ class FakeIndex:
 
     def __init__(self, items: dict[str, FakeItem], reads: str = "pixels", path: str = "/home/ann/secret.index") -> None:
         self.items, self.reads, self.calls = items, reads, []
+        self.batches: list[int] = []
         self.model = SimpleNamespace(image_input=reads)
         self.path = Path(path)
         self.changes = 0
@@ -57,6 +58,7 @@ class FakeIndex:
         return self._results(name, page, len(hits), options)
 
     def search_many(self, queries: Sequence[str], k: int = 10, **options: Any):
+        self.batches.append(len(queries))
         return [self.search(query, k, **options) for query in queries]
 
     def _words(self, query: Any, like: str | None) -> set[str]:

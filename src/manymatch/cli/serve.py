@@ -119,6 +119,8 @@ def serve(
     if not 0.001 <= max_upload <= 1000:
         raise DataError(f"--max-upload {max_upload:g}: expected megabytes, from 0.001 to 1000")
     _expect_readers(host, key_file, public)
+    if key_file is not None and not key_file.exists():
+        raise DataError(f"--key-file {key_file}: no such file; make it with: manymatch key new --file {key_file}")
     _expect_addresses(proxy or ())
     settings = Settings(
         title=title,
@@ -169,8 +171,8 @@ def _expect_addresses(proxies: Sequence[str]) -> None:
 
 
 def _names(host: str, name: list[str] | None) -> tuple[str, ...]:
-    """What the server may be called; none is any."""
-    return (*(_HERE if _is_loopback(host) else ()), *(name or ()))
+    """What the server may be called; none is any. Its own machine may always call it by its own names."""
+    return (*_HERE, *(name or ())) if name or _is_loopback(host) else ()
 
 
 def _is_loopback(host: str) -> bool:

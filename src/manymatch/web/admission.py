@@ -127,7 +127,7 @@ class Rates:
 
 
 class Admission:
-    """ASGI middleware, outside of all others.
+    """ASGI middleware, outside of all others but `Origins`.
 
     Args:
         app: what answers those who get in.

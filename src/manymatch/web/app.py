@@ -20,7 +20,7 @@ from ..errors import Error
 from .admission import Admission
 from .desk import Desk, Index
 from .doorway import Doorway
-from .guard import Guard, add_guards
+from .guard import Guard, add_hosts, add_origins
 from .keys import Keys
 from .problems import TYPES, Refused, problem, status_of
 from .routes.about import State, about_routes, info_routes, metrics_route, page_routes
@@ -70,9 +70,10 @@ def create_app(
     page_routes(app, desk, threads, guard)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     _answer_errors(app, tuple(one.folder for one in (desk, other) if one is not None))
-    add_guards(app, guard)
+    add_hosts(app, guard)
     app.add_middleware(Doorway, items=(f"{_ROOT}/items/", f"{_COMPARED}/items/"), settings=settings)
     app.add_middleware(Admission, settings=settings, metrics=metrics, client=guard.client)
+    add_origins(app, guard)
     return app
 
 

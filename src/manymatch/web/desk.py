@@ -13,6 +13,7 @@ from starlette.responses import Response
 from .. import __version__
 from ..data.decoding import decode
 from ..errors import DataError, UnknownName
+from ..index.answers.asking import company_counts
 from .pictures import Served, Thumbnails, as_stored, pixels_of
 from .settings import Settings
 
@@ -23,6 +24,9 @@ __all__ = ["Desk", "Index", "answer"]
 
 _EXAMPLES = 6
 _MATCHES = 12
+
+_TOGETHER = 8
+"""Queries of a batch that are answered in one turn."""
 
 
 class Found(Protocol):
@@ -103,8 +107,13 @@ class Desk:
         """`Results.to_json()` and the milliseconds."""
         return answer(_told(self.index.search(query, **options)))
 
-    def search_many(self, queries: Sequence[str], **options: Any) -> Response:
-        return answer({"results": [_told(found) for found in self.index.search_many(queries, **options)]})
+    def parts(self, queries: Sequence[str]) -> list[Sequence[str]]:
+        """Queries to answer at a time, so that others have their turn between; all, where a run encodes them so."""
+        size = len(queries) if company_counts(self.index.model) else _TOGETHER
+        return [queries[start : start + size] for start in range(0, len(queries), max(1, size))]
+
+    def search_part(self, queries: Sequence[str], **options: Any) -> list[dict[str, Any]]:
+        return [_told(found) for found in self.index.search_many(queries, **options)]
 
     def item(self, item_id: str) -> Response:
         """The item, the captions it would match in this index, and images like it."""

@@ -28,15 +28,18 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _OURS = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
+_CACHED = (b"cache-control", b"private, no-cache")
+"""Where an answer does not say: a cache in between may not give it to others, and a new version is seen at once."""
 
 
 class Doorway:
     """ASGI middleware.
 
-    HEAD is answered as GET without its body. Below `items` a path stays as it was sent, because once decoded the item
-    `a/picture` and the picture of `a` look alike; the routes decode the id. A body that is longer than the settings
-    allow is refused with 413, by its announced length or as soon as it exceeds it, and with 408 one that takes longer
-    than `patience` in all. What nobody caught is answered with 500 and raised on, so that its trace is in the log.
+    HEAD is answered as GET without its body, and everything whole, whatever Range asks for. Below `items` a path stays
+    as it was sent, because once decoded the item `a/picture` and the picture of `a` look alike; the routes decode the
+    id. A body that is longer than the settings allow is refused with 413, by its announced length or as soon as it
+    exceeds it, and with 408 one that takes longer than `patience` in all. What nobody caught is answered with 500 and
+    raised on, so that its trace is in the log.
     """
 
     def __init__(self, app: ASGIApp, items: Sequence[str], settings: Settings) -> None:
@@ -48,6 +51,8 @@ class Doorway:
             return
         headless = scope["method"] == "HEAD"
         inner = {**scope, "method": "GET"} if headless else dict(scope)
+        if any(name == b"range" for name, _ in scope["headers"]):
+            inner["headers"] = [header for header in scope["headers"] if header[0] != b"range"]
         raw = scope.get("raw_path")
         if raw is not None and scope["path"].startswith(tuple(scope.get("root_path", "") + i for i in self.items)):
             inner["path"] = raw.decode("ascii", "replace")
@@ -104,7 +109,10 @@ class _Answering:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
-            message = {**message, "headers": [*message.get("headers", ()), *_OURS]}
+            headers = [*message.get("headers", ()), *_OURS]
+            if all(name != _CACHED[0] for name, _ in headers):
+                headers.append(_CACHED)
+            message = {**message, "headers": headers}
         elif self._headless:
             message = {**message, "body": b""}
         await self._send(message)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .keys import Key, Keys
     from .settings import Settings
 
-__all__ = ["COOKIE", "Guard", "HostCheck", "Origins", "add_guards"]
+__all__ = ["COOKIE", "Guard", "HostCheck", "Origins", "add_hosts", "add_origins"]
 
 COOKIE = "manymatch_session"
 
@@ -309,12 +309,16 @@ class Origins(CORSMiddleware):
         return problem(400, "BadRequest", bytes(answer.body).decode(), kept)
 
 
-def add_guards(app: Starlette, guard: Guard) -> None:
-    """Put the checks of Host and Origin before an app, as far as the settings ask for them.
+def add_hosts(app: Starlette, guard: Guard) -> None:
+    """Put the check of the Host header before an app, if the settings ask for one."""
+    if guard.hosts:
+        app.add_middleware(HostCheck, hosts=guard.hosts)
 
-    What is added later goes before these, so their answers pass through it too.
+
+def add_origins(app: Starlette, guard: Guard) -> None:
+    """Put the check of Origin before an app, if the settings ask for one.
+
+    To be added last, so that pages of other servers can read every refusal, and when to come again.
     """
     if guard.origins:
         app.add_middleware(Origins, origins=guard.origins)
-    if guard.hosts:
-        app.add_middleware(HostCheck, hosts=guard.hosts)

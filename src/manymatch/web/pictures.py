@@ -28,6 +28,9 @@ _MIME = {
 
 _FORMATS = (*_MIME, "TIFF", "PPM")
 
+_LONGEST = 65_500
+"""Pixels of the longest side of a JPEG."""
+
 
 @dataclass(frozen=True)
 class Served:
@@ -46,7 +49,9 @@ def as_stored(data: bytes, name: str) -> Served:
     """
     media_type = _MIME.get(_head(data)[0])
     if media_type is None:
-        data, media_type = _jpeg(decode(data, name)), "image/jpeg"
+        picture = decode(data, name)
+        picture.thumbnail((_LONGEST, _LONGEST))
+        data, media_type = _jpeg(picture), "image/jpeg"
     return Served(data, media_type, _tag(data))
 
 

@@ -67,7 +67,9 @@ class Folders:
     def __call__(self) -> tuple[Index, Index | None]:
         from ..index import Index
 
-        return Index.open(self.index), None if self.compared is None else Index.open(self.compared)
+        # Absolute, since what begins with a folder is told to its keeper alone: "search: ..." is not about one.
+        index = Index.open(os.path.abspath(self.index))
+        return index, None if self.compared is None else Index.open(os.path.abspath(self.compared))
 
 
 _say = functools.partial(print, flush=True)

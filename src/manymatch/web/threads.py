@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -16,6 +16,9 @@ from anyio.to_thread import run_sync
 __all__ = ["Room", "Threads"]
 
 _T = TypeVar("_T")
+
+_READERS = 8
+"""Threads that read pictures, and files of pictures that lie in memory before they are sent."""
 
 
 class Threads:
@@ -31,13 +34,14 @@ class Threads:
 
     Attributes:
         sent, shown: room for decoded pictures, in pixels.
+        files: room for encoded pictures that are shown, in pictures.
     """
 
     def __init__(self, pixels: int) -> None:
         self._search = ThreadPoolExecutor(1, "manymatch-search")
         self._change = ThreadPoolExecutor(1, "manymatch-change")
-        self._pictures = CapacityLimiter(8)
-        self.sent, self.shown = Room(pixels), Room(pixels)
+        self._pictures = CapacityLimiter(_READERS)
+        self.sent, self.shown, self.files = Room(pixels), Room(pixels), Room(_READERS)
 
     async def search(self, work: Callable[..., _T], *given: Any, **options: Any) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._search, partial(work, *given, **options))
@@ -85,7 +89,9 @@ class Room:
             await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                self._waiting.remove((size, turn))
+                # Whoever left just now may have passed over it already.
+                with suppress(ValueError):
+                    self._waiting.remove((size, turn))
                 self._next()
             else:
                 self._leave(size)
@@ -96,7 +102,9 @@ class Room:
         self._next()
 
     def _next(self) -> None:
-        while self._waiting and self._waiting[0][0] <= self._free:
+        while self._waiting and (self._waiting[0][1].cancelled() or self._waiting[0][0] <= self._free):
             size, turn = self._waiting.popleft()
-            self._free -= size
-            turn.set_result(None)
+            # Who was cancelled hears of it only in the next turn of the loop.
+            if not turn.cancelled():
+                self._free -= size
+                turn.set_result(None)

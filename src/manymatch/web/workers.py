@@ -260,6 +260,9 @@ class Workers:
             self._selector.unregister(self._listener)
         self._listener.close()
         for worker in self._workers.values():
+            # What they say from now on is read once they have ended; unread it would not let the loop rest.
+            with suppress(KeyError, ValueError):
+                self._selector.unregister(worker.channel)
             worker.process.terminate()
         asked, until = 1, time.monotonic() + GRACE + _OVERDUE
         while self._workers and (left := until - time.monotonic()) > 0:

@@ -113,16 +113,15 @@ def metrics_route(routes: Routes, metrics: Metrics, asked: Asked, threads: Threa
 
 def page_routes(app: FastAPI, desk: Desk, threads: Threads, guard: Guard) -> None:
     """Both pages, which are open, and the description of the API, which whoever may read may read."""
-    fresh = {"Cache-Control": "no-cache"}
     open_, read = Routes(app, ""), Routes(app, "", guard.reader)
 
     @open_("GET", "/")
     async def page(request: Request) -> Response:
-        return FileResponse(_STATIC / "index.html", headers=fresh)
+        return FileResponse(_STATIC / "index.html")
 
     @open_("GET", "/docs")
     async def docs(request: Request) -> Response:
-        return FileResponse(_STATIC / "docs.html", headers=fresh)
+        return FileResponse(_STATIC / "docs.html")
 
     @read("GET", "/openapi.json")
     async def description(request: Request) -> Response:

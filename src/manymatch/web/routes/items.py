@@ -38,13 +38,14 @@ def item_routes(routes: Routes, desk: Desk, asked: Asked, threads: Threads) -> N
         asked.nothing.read(request.scope["query_string"])
         id = item_id(request)
         try:
-            data, pixels = await threads.read(desk.stored, id)
-            async with threads.shown.of(pixels):
-                served = await threads.read(serve, data, id)
+            async with threads.files.of(1):
+                data, pixels = await threads.read(desk.stored, id)
+                async with threads.shown.of(pixels):
+                    served = await threads.read(serve, data, id)
         except DataError:
             # The message may name folders of this machine, which are none of a visitor's business.
             raise Refused(404, "NotFound", f"item {id!r} has no picture that can be shown") from None
-        headers = {"ETag": f'"{served.tag}"', "Cache-Control": "private, no-cache"}
+        headers = {"ETag": f'"{served.tag}"'}
         if _is_known(request.headers.get("if-none-match", ""), headers["ETag"]):
             return Response(status_code=304, headers=headers)
         return Response(served.data, media_type=served.media_type, headers=headers)
@@ -138,13 +139,13 @@ def writing_routes(routes: Routes, desk: Desk, asked: Asked, threads: Threads) -
         """Add an image with its captions, or replace the known one of this id. The picture is kept in the index."""
         asked.nothing.read(request.scope["query_string"])
         id = item_id(request)
-        form = await form_of(request, ("picture",), ("captions", "metadata"))
+        form = await form_of(request, threads, desk.settings.body_bytes, ("picture",), ("captions", "metadata"))
         picture = form.get("picture")
         if not isinstance(picture, File):
             raise DataError("picture: missing, expected a picture in the form's field of this name")
         captions = _json(_CAPTIONS, "captions", form.get("captions", "[]"))
         metadata = _json(_METADATA, "metadata", form.get("metadata", "{}"))
-        async with threads.sent.of(pixels_of(picture.data)):
+        async with threads.sent.of(await threads.read(pixels_of, picture.data)):
             # Told apart here from what is wrong with the index, and within the limits of this server.
             await threads.read(desk.uploaded, picture.data, picture.name)
             return await threads.change(desk.put, id, picture.data, captions, metadata)

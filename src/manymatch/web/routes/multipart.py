@@ -25,14 +25,17 @@ class File:
     name: str
 
 
-def read_form(content_type: str, body: bytes, files: tuple[str, ...], texts: tuple[str, ...]) -> dict[str, File | str]:
+def read_form(
+    content_type: str, body: bytes, files: tuple[str, ...], texts: tuple[str, ...], most: int
+) -> dict[str, File | str]:
     """The fields of a form by name.
 
     Args:
         files, texts: the names it may have.
+        most: bytes of a text.
 
     Raises:
-        Refused: 400, no such form.
+        Refused: 400, no such form; 413, a longer text.
         DataError: another field, one given twice, or text where a file is expected.
     """
     parts = _Parts(len(files) + len(texts))
@@ -46,6 +49,8 @@ def read_form(content_type: str, body: bytes, files: tuple[str, ...], texts: tup
             raise DataError(f"{name}: given twice, expected it once")
         if (filename is None) == (name in files):
             raise DataError(f"{name}: expected {'a file' if name in files else 'text, not a file'}")
+        if filename is None and len(data) > most:
+            raise Refused(413, "TooLarge", f"{name}: {len(data)} bytes, expected at most {most}")
         out[name] = _text(name, data) if filename is None else File(data, filename or "picture")
     return out
 

@@ -13,6 +13,8 @@ from .telling import FORM
 if TYPE_CHECKING:
     from fastapi import Request
 
+    from ..threads import Threads
+
 __all__ = ["form_of", "item_id", "json_of"]
 
 
@@ -34,10 +36,12 @@ async def json_of(request: Request) -> bytes:
     return await request.body()
 
 
-async def form_of(request: Request, files: tuple[str, ...], texts: tuple[str, ...] = ()) -> dict[str, File | str]:
-    """The form's fields. Raises Refused as `json_of`, and as `read_form`."""
+async def form_of(
+    request: Request, threads: Threads, most: int, files: tuple[str, ...], texts: tuple[str, ...] = ()
+) -> dict[str, File | str]:
+    """The form's fields, texts of up to `most` bytes. Raises Refused as `json_of`, and as `read_form`."""
     content_type = _expect(request, FORM)
-    return read_form(content_type, await request.body(), files, texts)
+    return await threads.read(read_form, content_type, await request.body(), files, texts, most)
 
 
 def _expect(request: Request, wanted: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import Request, Response
 
 from ...errors import DataError
-from ..desk import Desk
+from ..desk import Desk, answer
 from ..pictures import pixels_of
 from ..schemas import Elements, Many, Results
 from ..threads import Threads
@@ -57,7 +59,10 @@ def search_routes(routes: Routes, desk: Desk, asked: Asked, threads: Threads) ->
         """Several queries in words, answered in their order."""
         asked.nothing.read(request.scope["query_string"])
         options = asked.many.read(await json_of(request))
-        return await threads.search(desk.search_many, options.pop("queries"), **options)
+        results: list[dict[str, Any]] = []
+        for part in desk.parts(options.pop("queries")):
+            results += await threads.search(desk.search_part, part, **options)
+        return answer({"results": results})
 
     @routes(
         "POST",
@@ -68,7 +73,7 @@ def search_routes(routes: Routes, desk: Desk, asked: Asked, threads: Threads) ->
     async def search_by_picture(request: Request) -> Response:
         """Search from a picture on."""
         options = asked.image.read(request.scope["query_string"])
-        form = await form_of(request, ("image",), ("where",))
+        form = await form_of(request, threads, desk.settings.body_bytes, ("image",), ("where",))
         image, where = form.get("image"), form.get("where")
         if not isinstance(image, File):
             raise DataError("image: missing, expected a picture in the form's field of this name")
@@ -76,7 +81,7 @@ def search_routes(routes: Routes, desk: Desk, asked: Asked, threads: Threads) ->
             if "where" in options:
                 raise DataError("where: given as a parameter and in the form, expected it once")
             options |= asked.where.read_field("where", where)
-        async with threads.sent.of(pixels_of(image.data)):
+        async with threads.sent.of(await threads.read(pixels_of, image.data)):
             picture = await threads.read(desk.uploaded, image.data, image.name)
             # What results call the query.
             picture.filename = image.name  # type: ignore[attr-defined]

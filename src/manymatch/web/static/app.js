@@ -14,7 +14,7 @@ import { Panel } from "./panel.js";
 import { append, clear, legend, links, markCurrent, skeleton, summary } from "./results.js";
 import { Searches } from "./search.js";
 import { sheet } from "./sheet.js";
-import { makeStart } from "./start.js";
+import { fillStart, makeStart } from "./start.js";
 import { PAGE, address, asking, filterAddress, isAsked, keepPicture, keyOf, read, request } from "./state.js";
 import { isPlain } from "./where.js";
 import "./look.js";
@@ -194,7 +194,7 @@ function render(again = false) {
     words.value = question.q ?? "";
     shown = null;
     drawFrame(question);
-    if (!asked) (searches.stop(), busy(false), hideMessage(), clear(), scrollTo(0, history.state?.y ?? 0));
+    if (!asked) (searches.stop(), busy(false), hideMessage(), clear(), scrollTo(0, history.state?.y ?? 0), fillStart(searchHref));
     else if (comparing) (clear(), hideExtras(), compare(question, key));
     else search(question, key);
   }
@@ -339,9 +339,9 @@ async function boot() {
   const pictures = info.image_input === "pixels";
   for (const node of [at("pick"), document.querySelector(".dropzone")]) node.hidden = !pictures;
   words.maxLength = info.limits?.query_length ?? 1000;
+  makeStart(info, searchHref);
   render(true);
   if (!isAsked(read())) words.focus({ preventScroll: true });
-  makeStart(info, (from) => searchHref(from));
 }
 
 history.scrollRestoration = "manual";

@@ -74,7 +74,7 @@ function valueRows(field, where, set) {
     const open = all.getAttribute("aria-expanded") === "true";
     [...rows.values()].forEach(({ node, box }, n) => (node.hidden = !open && n >= FIRST && !box.checked));
     all.hidden = rows.size <= FIRST;
-    all.textContent = open ? "Show fewer" : `Show all ${rows.size}`;
+    all.textContent = open ? "Show fewer" : `Show ${isWhole(field) ? "all" : "the most frequent"} ${rows.size}`;
   };
   fold();
   return {

@@ -10,7 +10,7 @@ const opened = new Map();
 
 /** Show the meanings of an answer; nothing where there are fewer than two. `key` remembers which were open. */
 export function showMeanings(root, answer, key, hrefOf) {
-  const meanings = answer?.meanings ?? [];
+  const meanings = [...(answer?.meanings ?? [])].sort((one, other) => other.share - one.share);
   root.hidden = meanings.length < 2;
   if (root.hidden) return root.replaceChildren();
   if (!opened.has(key)) opened.set(key, new Set());

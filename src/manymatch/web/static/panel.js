@@ -167,7 +167,7 @@ function makeStage(hit, base) {
 }
 
 function rankLine(hit) {
-  const chance = hasChance(hit) ? make("span", {}, `${percent(hit.probability)} likely a match`) : null;
+  const chance = hasChance(hit) ? make("span", {}, `${percent(hit.probability)} chance to fit`) : null;
   return make("p", { className: "rank" }, make("b", {}, `#${hit.rank}`), chance, make("span", {}, `similarity ${similarity(hit.score)}`));
 }
 

@@ -48,7 +48,8 @@ function grid(name) {
 
 function resultTile(hit, range, hrefOf, lazy = hit.rank > 24) {
   const link = make("a", { href: hrefOf(hit), "data-go": "", "data-id": hit.id, title: scoreTitle(hit) });
-  const words = hit.caption && hit.has_picture ? make("span", { className: "over", "aria-hidden": "true" }, hit.caption) : null;
+  const found = hit.modality === "caption" ? "over is-found" : "over";
+  const words = hit.caption && hit.has_picture ? make("span", { className: found, "aria-hidden": "true" }, hit.caption) : null;
   return tile(hit, link, { over: words, below: score(hit, range), lazy, "data-testid": "tile" });
 }
 
@@ -56,11 +57,15 @@ function resultTile(hit, range, hrefOf, lazy = hit.rank > 24) {
 function line({ answer, hits }, cut) {
   const below = answer.searched - cut;
   const mixed = hits.slice(0, cut).filter((hit) => !isLikely(hit)).length;
-  const likely = cut ? count(cut, "likely match", "likely matches") : "No likely match";
-  const rest = cut ? `${number(below)} more below` : `${number(below)} less likely below`;
+  const expected = Math.round(answer.expected_matches ?? 0);
+  // Many that are each less likely than even may well hold right answers.
+  const unsure = expected > 0 ? "None is certain" : "No likely match";
+  const likely = cut ? count(cut, "likely match", "likely matches") : unsure;
+  const doubtful = expected > 0 ? `about ${number(expected)} of these ${number(below)} should fit` : `${number(below)} less likely below`;
+  const rest = cut ? `${number(below)} more below` : doubtful;
   const note = mixed
     ? `This order counts more than probability: ${count(mixed, "photo")} above the line ${mixed === 1 ? "is" : "are"} less likely than even, and as many below are likely.`
-    : cut ? "" : "Nothing is more likely than not to fit; the best guesses come first.";
+    : cut ? "" : "The best guesses come first. Short and general words are often promised too little.";
   return make("div", { className: "cutoff", "data-testid": "cutoff" },
     make("h2", {}, make("span", {}, make("b", {}, likely), `, ${rest}`)), note ? make("p", {}, note) : null);
 }

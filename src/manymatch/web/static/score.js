@@ -20,7 +20,8 @@ export function score(hit, range) {
     return make("span", { className: isLikely(hit) ? "score is-likely" : "score" },
       bar(`${(100 * hit.probability).toFixed(1)}%`), unseen("likely with "), make("span", { className: "figure" }, percent(hit.probability)));
   }
-  return make("span", { className: "score is-likely", "data-score": hit.score },
+  // Without a probability nothing is said to be likely, so the bar has no colour of its own.
+  return make("span", { className: "score", "data-score": hit.score },
     bar(barLength(hit.score, ...range)), unseen("similarity "), make("span", { className: "figure" }, similarity(hit.score)));
 }
 
@@ -33,7 +34,7 @@ export function rescale(root, range) {
 
 /** All there is to know of a hit's score in a line. */
 export function scoreTitle(hit) {
-  const chance = hasChance(hit) ? `${percent(hit.probability)} likely a match, ` : "";
+  const chance = hasChance(hit) ? `${percent(hit.probability)} chance to fit, ` : "";
   const raw = hit.raw_score === hit.score ? "" : ` (${similarity(hit.raw_score)} before other terms of the order)`;
   return `#${hit.rank}, ${chance}similarity ${similarity(hit.score)}${raw}`;
 }

@@ -1,6 +1,6 @@
 // What the address asks for, and the address that asks for it. A picture that was given lives in the history entry.
 
-import { formsOf, isPlain, readForms, structured, toggled } from "./where.js";
+import { formsOf, isPlain, readForms, structured, toggled, truth } from "./where.js";
 import { baseOf, json } from "./ask.js";
 
 export const PAGE = 24;
@@ -27,7 +27,7 @@ export function read() {
     unlike: params.get("unlike")?.trim() || null,
     unlikeItem: params.get("unlike_item"),
     where: readForms(params.getAll("where")),
-    ...Object.fromEntries(SWITCHES.map((name) => [name, { true: true, false: false }[params.get(name)] ?? null])),
+    ...Object.fromEntries(SWITCHES.map((name) => [name, truth(params.get(name))])),
     diverse: share("diverse"),
     confident: share("confident"),
     among: ["images", "captions"].includes(params.get("among")) ? params.get("among") : null,

@@ -62,7 +62,8 @@ export function formsOf(conditions) {
 
 /** As the API takes it in a body: field -> operators. Text that looks like a number or a truth stands for both. */
 export function structured(conditions) {
-  const where = {};
+  // Without the names that every object has, which a field may have too.
+  const where = Object.create(null);
   for (const one of conditions) {
     const operators = (where[one.field] ??= {});
     if (one.in) operators.in = one.in.flatMap(meanings);
@@ -73,11 +74,14 @@ export function structured(conditions) {
   return where;
 }
 
+/** The truth that a text says, or null. */
+export const truth = (text) => (text === "true" || text === "false" ? text === "true" : null);
+
 const numeric = (text) => (NUMBER.test(text) ? Number(text) : null);
 
 function meanings(text) {
-  const other = { true: true, false: false }[text.toLowerCase()] ?? numeric(text);
-  return other === null || other === undefined ? [text] : [text, other];
+  const other = truth(text.toLowerCase()) ?? numeric(text);
+  return other === null ? [text] : [text, other];
 }
 
 /** The conditions with `value` of `field` taken in, or out where it was in. */

@@ -75,6 +75,7 @@ def test_a_chosen_file_searches(visit: Visit) -> None:
 
 def test_the_file_button_opens_the_chooser_from_the_keyboard(visit: Visit) -> None:
     page = visit.open()
+    expect(page.get_by_test_id("example").first).to_be_visible()
     chooser = page.get_by_test_id("upload-input")
     expect(chooser).to_have_accessible_name(re.compile("^Search with a picture"))
     chooser.focus()
@@ -160,6 +161,7 @@ def test_a_text_file_is_refused_without_sending_it(visit: Visit) -> None:
 
 def test_a_picture_larger_than_allowed_is_refused_without_sending_it(visit: Visit) -> None:
     page = visit.open()
+    expect(page.get_by_test_id("example").first).to_be_visible()
     most = visit.api("info")["limits"]["upload_bytes"]
     page.evaluate(
         """(size) => {

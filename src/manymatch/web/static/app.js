@@ -341,7 +341,7 @@ async function boot() {
   words.maxLength = info.limits?.query_length ?? 1000;
   makeStart(info, searchHref);
   render(true);
-  if (!isAsked(read())) words.focus({ preventScroll: true });
+  if (!isAsked(read()) && document.activeElement === document.body) words.focus({ preventScroll: true });
 }
 
 history.scrollRestoration = "manual";

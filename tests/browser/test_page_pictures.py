@@ -78,9 +78,9 @@ def test_the_file_button_opens_the_chooser_from_the_keyboard(visit: Visit) -> No
     expect(page.get_by_test_id("example").first).to_be_visible()
     chooser = page.get_by_test_id("upload-input")
     expect(chooser).to_have_accessible_name(re.compile("^Search with a picture"))
-    chooser.focus()
+    page.wait_for_load_state("networkidle")
     with page.expect_file_chooser() as opened:
-        page.keyboard.press("Space")
+        chooser.press("Space")
     opened.value.set_files({"name": "mine.png", "mimeType": "image/png", "buffer": encoded("white")})
     expect_walls(visit, "white")
 

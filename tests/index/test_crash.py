@@ -216,6 +216,13 @@ def warm() -> Iterator[Children]:
     children.end()
 
 
+@pytest.fixture
+def readers() -> Iterator[Children]:
+    children = Children()
+    yield children
+    children.end()
+
+
 def built(folder: Path, engine: str | None = None) -> Ledger:
     index = Index.build(FakeModel("points", d=WIDTH), some_pairs(1, captions=0), folder, engine=engine)  # type: ignore[arg-type]
     index.delete(["p0"])
@@ -224,10 +231,9 @@ def built(folder: Path, engine: str | None = None) -> Ledger:
 
 
 @pytest.mark.slow
-def test_nothing_acknowledged_is_lost(tmp_path: Path, cold: Children, warm: Children) -> None:
+def test_nothing_acknowledged_is_lost(tmp_path: Path, cold: Children, warm: Children, readers: Children) -> None:
     rng, model, began = random.Random(KILLS), FakeModel("points", d=WIDTH), time.perf_counter()
     plain, built_on = built(tmp_path / "plain"), built(tmp_path / "candidates", "faiss")
-    readers = Children()
     looking = [readers.start("read", ledger.folder, n)[0] for n, ledger in enumerate((plain, built_on))]
     hit, lasted, half_written, kills, seed = Counter[str](), dict[str, float](), 0, 0, 0
     wanted = max(1, KILLS // 15)
@@ -261,7 +267,6 @@ def test_nothing_acknowledged_is_lost(tmp_path: Path, cold: Children, warm: Chil
     for pid in looking:
         readers.kill(pid)
     looks = [(readers.looks[pid]["looks"], readers.looks[pid]["mapped"]) for pid in looking]
-    readers.end()
     assert all(mapped > 0 for _, mapped in looks)
     seconds = time.perf_counter() - began
     print(

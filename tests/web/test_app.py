@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from web_fakes import Client, FakeIndex, FakeItem, encoded, error_of, small_index
+from web_fakes import Client, FakeIndex, FakeItem, encoded, error_of
 
 import manymatch.web
 from manymatch.errors import CheckpointError, DataError, IndexMismatch
@@ -18,16 +18,6 @@ from manymatch.web.routes import items, reading, search
 from manymatch.web.settings import Settings
 
 STATIC = Path(manymatch.web.__file__).parent / "static"
-
-
-@pytest.fixture(scope="module")
-def index() -> FakeIndex:
-    return small_index()
-
-
-@pytest.fixture(scope="module")
-def client(index: FakeIndex) -> Client:
-    return Client(create_app(index))
 
 
 # ---- the page, and what holds for every answer

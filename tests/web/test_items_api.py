@@ -6,20 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
-from web_fakes import ODD_IDS, Client, FakeIndex, FakeItem, encoded, error_of, item_path, small_index
+from web_fakes import ODD_IDS, Client, FakeIndex, FakeItem, encoded, error_of, item_path
 
 from manymatch.web.app import create_app
-
-
-@pytest.fixture(scope="module")
-def index() -> FakeIndex:
-    return small_index()
-
-
-@pytest.fixture(scope="module")
-def client(index: FakeIndex) -> Client:
-    return Client(create_app(index))
-
 
 # ---- items
 

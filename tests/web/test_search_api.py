@@ -7,24 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from web_fakes import ODD_IDS, Client, FakeIndex, FakeItem, encoded, error_of, small_index
+from web_fakes import ODD_IDS, Client, FakeIndex, FakeItem, encoded, error_of
 
 from manymatch.errors import DataError
 from manymatch.index.filters import Where, parse_where
 from manymatch.web.app import create_app
 from manymatch.web.routes.conditions import CONDITION
 from manymatch.web.settings import Settings
-
-
-@pytest.fixture(scope="module")
-def index() -> FakeIndex:
-    return small_index()
-
-
-@pytest.fixture(scope="module")
-def client(index: FakeIndex) -> Client:
-    return Client(create_app(index))
-
 
 # ---- searching
 

@@ -12,8 +12,8 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from manymatch.cli import options
 from manymatch.cli.check import check as command
+from manymatch.cli.reading import DataOptions, field_names
 from manymatch.data.check import check, readable
 from manymatch.data.pairs import Item, Pairs
 from manymatch.data.sources import read_pairs
@@ -53,7 +53,11 @@ def test_a_clean_set_has_counts_and_no_problems(tmp_path: Path) -> None:
     path = data_set(tmp_path, {"a.jpg": ("train", RED), "b.jpg": ("val", BLUE), "c.jpg": (None, GREEN)})
     steps: list[tuple[int, int]] = []
     found = check(path, progress=lambda *step: steps.append(step))
-    assert found == {"images": 3, "captions": 6, "splits": {"train": 1, "val": 1}, "problems": []}
+    assert found.pop("format") == {"name": "jsonl", "title": "JSON Lines, one object an image"}
+    assert found.pop("seen") == ["a .jsonl file", "fields image, captions, split"]
+    assert found == {
+        "images": 3, "captions": 6, "without_captions": 0, "splits": {"train": 1, "val": 1}, "problems": []
+    }  # fmt: skip
     assert steps == [(3, 3)]
     assert app(path, "--strict")[0] == 0
 
@@ -99,7 +103,7 @@ def test_a_leak_is_seen_past_a_copy_of_no_split_or_of_its_own(tmp_path: Path) ->
 def test_without_pictures_only_rows_are_checked(tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").write_text('{"image": "a.jpg", "sentence": "x"}')
     found = check(tmp_path / "pairs.jsonl", fields={"captions": "sentence"})
-    assert found == {"images": 1, "captions": 1, "splits": {}, "problems": []}
+    assert (found["images"], found["captions"], found["splits"], found["problems"]) == (1, 1, {}, [])
 
 
 def test_features_are_checked_too(tmp_path: Path) -> None:
@@ -138,11 +142,13 @@ def test_memory_does_not_grow_with_the_pictures(tmp_path: Path) -> None:
 def test_the_command_prints_aligned_text_and_caps_the_problems(tmp_path: Path) -> None:
     path = data_set(tmp_path, {f"{n}.jpg": ("train", RED) for n in range(25)})
     code, out, err = app(path)
+    fields = "fields image, captions, split"
     lines = out.splitlines()
     assert (code, err) == (0, "")
-    assert lines[:4] == ["images    25", "captions  50", "  train   25 images", "problems  24"]
-    assert lines[4].startswith(f"  {path}:2: duplicate image: ")
-    assert len(lines) == 4 + 20 + 1
+    assert lines[:3] == ["format    JSON Lines, one object an image", "          a .jsonl file", f"          {fields}"]
+    assert lines[3:7] == ["images    25", "captions  50", "  train   25 images", "problems  24"]
+    assert lines[7].startswith(f"  {path}:2: duplicate image: ")
+    assert len(lines) == 7 + 20 + 1
     assert lines[-1] == "  and 4 more; --json lists them all"
 
 
@@ -151,7 +157,7 @@ def test_the_command_prints_json_with_every_problem(tmp_path: Path) -> None:
     code, out, _ = app(path, "--json", "--strict")
     assert code == 2
     found = json.loads(out)
-    assert set(found) == {"images", "captions", "splits", "problems"}
+    assert set(found) == {"format", "seen", "images", "captions", "without_captions", "splits", "problems"}
     assert len(found["problems"]) == 24
     assert set(found["problems"][0]) == {"file", "line", "kind", "detail"}
 
@@ -170,21 +176,21 @@ def test_field_options_are_parsed(tmp_path: Path) -> None:
     assert (code, json.loads(out)["splits"]) == (0, {"val": 1})
     for bad in ("captions", "=x", "captions="):
         with pytest.raises(DataError, match="expected OURS=THEIRS"):
-            options.field_names([bad])
+            field_names([bad])
     with pytest.raises(DataError, match="already"):
-        options.field_names(["split=a", "split=b"])
+        field_names(["split=a", "split=b"])
 
 
 def test_read_lists_what_was_left_out_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "p.jsonl"
     path.write_text('{"image": "a.jpg", "sentence": "x"}\n' + "{\n" * 12)
-    pairs = options.read(path, field=["captions=sentence"])
+    pairs = DataOptions(path, field=["captions=sentence"]).read()
     lines = capsys.readouterr().err.splitlines()
     assert len(pairs) == 1
     assert lines[0].startswith(f"{path}:2: not JSON")
     assert lines[10:] == [f"and 2 more; manymatch check {path} lists them"]
     with pytest.raises(DataError, match=":2: not JSON"):
-        options.read(path, field=["captions=sentence"], strict=True)
+        DataOptions(path, field=["captions=sentence"], strict=True).read()
 
 
 @pytest.mark.skipif("MANYMATCH_REFERENCE" not in os.environ, reason="MANYMATCH_REFERENCE (real photographs) is not set")

@@ -217,7 +217,7 @@ def test_a_folder_lists_and_opens_only_pictures_inside(tmp_path: Path) -> None:
 
 
 def test_a_huge_file_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("manymatch.data.pictures._LARGEST", 10)
+    monkeypatch.setattr("manymatch.data.pictures.base.LARGEST", 10)
     PHOTO.save(tmp_path / "b.png")
     tar = tar_of(tmp_path / "t.tar", {"b.png": encoded(PHOTO, "PNG")})
     for pictures in (FolderPictures(tmp_path), TarPictures(tar)):
@@ -309,7 +309,7 @@ def test_descriptions_open_the_same_pictures_again(tmp_path: Path) -> None:
     for pictures in (FolderPictures(tmp_path), TarPictures(tar)):
         again = open_pictures(pictures.describe())
         assert (type(again), list(again.names())) == (type(pictures), ["a.png"])
-    with pytest.raises(UnknownName, match="known: folder, tar, toy"):
+    with pytest.raises(UnknownName, match="known: folder, shards, table, tar, toy"):
         open_pictures({"kind": "web"})
     with pytest.raises(DataError, match="no 'path'"):
         open_pictures({"kind": "tar"})

@@ -122,6 +122,21 @@ def test_the_first_of_a_repeated_id_stays(tmp_path: Path) -> None:
     assert "line 1" in pairs.problems[0].detail
 
 
+def test_null_says_that_an_image_has_no_captions(tmp_path: Path) -> None:
+    pairs = read_pairs(write(tmp_path, GOOD, {"image": "b.jpg", "captions": None}))
+    assert [item.captions for item in pairs] == [("a dog", "a brown dog"), ()]
+    assert (pairs.problems, pairs.captioned().image_ids) == ((), ["a.jpg"])
+    with pytest.raises(DataError, match="none of the 1 images has a caption"):
+        read_pairs(write(tmp_path, {"image": "b.jpg", "captions": None})).captioned()
+
+
+def test_usual_names_of_others_are_taken_where_ours_are_not_there(tmp_path: Path) -> None:
+    (item,) = read_pairs(write(tmp_path, {"file_name": "a.jpg", "text": "a dog", "caption": "a cat"})).items
+    assert (item.id, item.captions, item.metadata) == ("a.jpg", ("a cat",), {"text": "a dog"})
+    (item,) = read_pairs(write(tmp_path, {"id": "1", "file_name": "a.jpg", "captions": "x", "text": "y"})).items
+    assert (item.picture, item.captions, item.metadata) == (None, ("x",), {"file_name": "a.jpg", "text": "y"})
+
+
 def test_fields_are_mapped_and_a_mapped_caption_may_be_one_text(tmp_path: Path) -> None:
     path = write(tmp_path, {"image": "a.jpg", "sentence": "a dog", "captions": ["not these"], "class_split": "val"})
     (item,) = read_pairs(path, fields={"captions": "sentence", "split": "class_split"}).items
@@ -174,7 +189,7 @@ def test_no_such_file_names_the_near_ones(tmp_path: Path) -> None:
 
 
 def test_a_folder_or_a_pipe_is_no_pairs_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is a folder, expected a file"):
+    with pytest.raises(DataError, match=r"is a folder, and of no known format; .*jsonl: JSON Lines"):
         read_pairs(tmp_path)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DataError, match="a pipe or a device"):
@@ -186,6 +201,16 @@ def test_nothing_left_is_an_error_that_shows_the_first_problem(tmp_path: Path) -
         read_pairs(write(tmp_path, b"{", b"["))
     with pytest.raises(DataError, match="holds no lines"):
         read_pairs(write(tmp_path))
+
+
+def test_a_file_of_nothing_but_bad_rows_does_not_fill_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("manymatch.data.rows._MOST", 50)
+    with pytest.raises(DataError, match=r"51 problems and 0 usable images so far, expected JSON Lines.*:1: not JSON"):
+        read_pairs(write(tmp_path, *[b"{"] * 1000))
+    good = [GOOD | {"image": f"{n}.jpg"} for n in range(20)]
+    assert len(read_pairs(write(tmp_path, *good, *[b"{"] * 200)).problems) == 200
 
 
 def test_pictures_are_found_beside_the_file(tmp_path: Path) -> None:
@@ -291,7 +316,7 @@ def test_any_bytes_give_pairs_or_a_data_error(tmp_path_factory: pytest.TempPathF
     except DataError:
         return
     assert len(pairs) > 0
-    assert all(item.captions and all(item.captions) for item in pairs)
+    assert all(all(item.captions) for item in pairs)
     assert len({item.row for item in pairs}) == len(pairs)
     json.dumps([item.metadata for item in pairs], ensure_ascii=False, allow_nan=False).encode()
 

@@ -7,21 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import Data, FeaturesOption, Field, Images, Pooled, bar, field_names
+from .options import DataOptions, bar, reads_data
+from .reading import field_names
 
 __all__ = ["check"]
 
 _SHOWN = 20
 
 
+@reads_data
 def check(
-    data: Data,
-    images: Images = None,
-    features: FeaturesOption = None,
-    pooled: Pooled = None,
-    field: Field = None,
+    data: DataOptions,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with every problem.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 when there is any problem.")] = False,
 ) -> None:
     """Look at a data set and list what is wrong.
 
@@ -31,20 +28,31 @@ def check(
 
     with bar("checking", "image") as progress:
         found = look(
-            data, images=images, features=features, pooled=pooled, fields=field_names(field), progress=progress
+            data.path,
+            format=data.format,
+            images=data.images,
+            features=data.features,
+            pooled=data.pooled,
+            fields=field_names(data.field),
+            strict=data.strict,
+            max_pixels=data.max_pixels,
+            progress=progress,
         )
     typer.echo(json.dumps(found) if as_json else _text(found))
-    if not found["images"] or (strict and found["problems"]):
+    if not found["images"] or (data.strict and found["problems"]):
         raise typer.Exit(2)
 
 
 def _text(found: dict[str, Any]) -> str:
     problems = found["problems"]
-    rows = [("images", found["images"]), ("captions", found["captions"])]
+    rows = [("format", found["format"]["title"]), *(("", seen) for seen in found["seen"])]
+    rows += [("images", found["images"]), ("captions", found["captions"])]
+    if found["without_captions"]:
+        rows.append(("  none", f"for {found['without_captions']} images"))
     rows += [(f"  {name}", f"{count} images") for name, count in found["splits"].items()]
     rows.append(("problems", len(problems)))
     width = max(len(name) for name, _ in rows)
-    lines = [f"{name:<{width}}  {value}" for name, value in rows]
+    lines = [f"{name:<{width}}  {value}".rstrip() for name, value in rows]
     lines += [f"  {_line(problem)}" for problem in problems[:_SHOWN]]
     if len(problems) > _SHOWN:
         lines.append(f"  and {len(problems) - _SHOWN} more; --json lists them all")

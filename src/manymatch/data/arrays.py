@@ -22,6 +22,8 @@ Array = np.ndarray[Any, Any]
 
 _NPY, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
 _LONGEST_HEADER = 10_000
+_LARGEST_PACKED = 2**28
+"""Bytes. What is compressed cannot be mapped, and is held in memory whole; a thousandth of it may lie on the disk."""
 
 # RuntimeError: zipfile's word for an encrypted member. SyntaxError and the three after it: of a header's text.
 _DAMAGE = (
@@ -33,7 +35,8 @@ _DAMAGE = (
 def open_arrays(path: Path, wanted: frozenset[str], what: str = "features") -> dict[str, Array]:
     """The arrays of a file by name; the one of a `.npy` is called "".
 
-    An array stored uncompressed is memory-mapped read-only (in an `.npz` too); a compressed one is read into memory.
+    An array stored uncompressed is memory-mapped read-only (in an `.npz` too); compressed ones are read into memory,
+    256 MB of them at most.
 
     Args:
         path: a regular file; its first bytes say what it is, not its name.
@@ -41,7 +44,7 @@ def open_arrays(path: Path, wanted: frozenset[str], what: str = "features") -> d
         what: what messages call the file.
 
     Raises:
-        DataError: neither of the two, damaged, or with an array of Python objects.
+        DataError: neither of the two, damaged, with an array of Python objects, or with large compressed ones.
     """
     try:
         with open(path, "rb") as file:
@@ -59,7 +62,7 @@ def open_arrays(path: Path, wanted: frozenset[str], what: str = "features") -> d
 
 
 def _members(path: Path, file: BinaryIO, wanted: frozenset[str]) -> dict[str, Array]:
-    out = {}
+    out, room = {}, _LARGEST_PACKED
     with zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
             name = info.filename.removesuffix(".npy")
@@ -69,7 +72,8 @@ def _members(path: Path, file: BinaryIO, wanted: frozenset[str]) -> dict[str, Ar
                 out[name] = _mapped(path, file, _start(file, info), name)
             else:
                 with archive.open(info) as member:
-                    out[name] = _read(path, member, name)
+                    out[name] = _read(path, member, name, room)
+                    room -= out[name].nbytes
     return out
 
 
@@ -139,10 +143,16 @@ def _mapped(path: Path, file: BinaryIO, start: int = 0, name: str = "") -> Array
     return np.asarray(np.memmap(path, header.dtype, "r", offset, header.shape, header.order))
 
 
-def _read(path: Path, member: IO[bytes], name: str) -> Array:
+def _read(path: Path, member: IO[bytes], name: str, room: int) -> Array:
     header = _header(path, member, name)
+    if header.bytes > room:
+        raise DataError(
+            f"array {name!r} of {str(path)!r} is compressed and says it has {header.bytes} bytes, at most "
+            f"{_LARGEST_PACKED} are unpacked into memory; save it with numpy.savez, which does not compress, or as .npy"
+        )
     numbers = member.read(header.bytes)
     _check_size(header.bytes, len(numbers))
     # Reading on to the end is what makes zipfile compare the checksum.
-    member.read()
+    if member.read(1):
+        raise ValueError(f"array {name!r} goes on behind the {header.bytes} bytes its header says")
     return np.frombuffer(numbers, header.dtype).reshape(header.shape, order=header.order)

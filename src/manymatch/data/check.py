@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from .decoding import PictureError, decode
+from .decoding import MAX_PIXELS, PictureError, decode
 from .files import Progress
 from .pairs import Item, Pairs, Pictures, Problem
-from .sources import Reading, read_rows
+from .sources import Reading, in_order, read_rows
 
 __all__ = ["check", "readable"]
 
@@ -26,27 +26,42 @@ _BLOCK = 64
 def check(
     pairs_path: str | Path,
     *,
+    format: str | None = None,
     images: str | Path | None = None,
     features: str | Path | None = None,
     pooled: str | Path | None = None,
     fields: Mapping[str, str] | None = None,
+    strict: bool = False,
+    max_pixels: int = MAX_PIXELS,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """What is in a data set and what is wrong with it.
 
     Args:
-        pairs_path, images, features, pooled, fields: as for `sources.read_pairs`.
+        pairs_path, format, images, features, pooled, fields, max_pixels: as for `sources.read_pairs`.
+        strict: raise at the first bad row or picture; findings about pictures that can be read are listed.
         progress: called with (done, total) while pictures are decoded.
 
     Returns:
-        JSON: `images` and `captions`, how many are usable; `splits`, name -> usable images; `problems`, a list of
+        JSON: `format`, its name and title, and `seen`, what it was known by and what was found in it; `images` and
+        `captions`, how many are usable, `without_captions`, how many of the images have none; `splits`, name -> usable
+        images; `problems`, a list of
         `{"file", "line", "kind", "detail"}`. Besides the bad rows: pictures that cannot be decoded, and pictures of
         the same bytes, kind "duplicate image" within a split and "split leak" across two.
 
     Raises:
         DataError: as `sources.read_pairs`.
     """
-    reading = read_rows(pairs_path, images=images, features=features, pooled=pooled, fields=fields)
+    reading = read_rows(
+        pairs_path,
+        format=format,
+        images=images,
+        features=features,
+        pooled=pooled,
+        fields=fields,
+        strict=strict,
+        max_pixels=max_pixels,
+    )
     bad: list[str] = []
     found: list[Problem] = []
     if reading.pairs.pictures is not None:
@@ -54,26 +69,37 @@ def check(
         for item, digest, error in _looked_at(reading.pairs, progress):
             if error is not None:
                 bad.append(item.id)
-                found.append(Problem(str(reading.path), reading.lines[item.id], _kind(error), str(error)))
+                found.append(reading.problem(item, _kind(error), str(error)))
+                if strict:
+                    raise DataError(str(found[-1]))
             else:
                 found.extend(same.seen(item, digest))
     pairs = reading.pairs.without(bad, found)
     return {
+        "format": {"name": reading.format.name, "title": reading.format.title},
+        "seen": list(reading.seen),
         "images": len(pairs),
         "captions": len(pairs.captions),
+        "without_captions": sum(not item.captions for item in pairs),
         "splits": pairs.splits,
-        "problems": [asdict(problem) for problem in sorted(pairs.problems, key=lambda p: p.line or 0)],
+        "problems": [asdict(problem) for problem in in_order(pairs.problems)],
     }
 
 
-def readable(pairs: Pairs, progress: Progress | None = None) -> Pairs:
+def readable(pairs: Pairs, progress: Progress | None = None, *, strict: bool = False) -> Pairs:
     """The pairs without the images whose picture cannot be decoded; `problems` lists those.
 
-    Every picture is decoded once and let go. Pairs without pictures come back as they are.
+    Every picture is decoded once and let go. Pairs without pictures come back as they are. With `strict`, DataError
+    at the first that cannot be decoded.
     """
-    bad = [(item, error) for item, _, error in _looked_at(pairs, progress) if error is not None]
-    problems = [Problem(str(item.picture), None, _kind(error), str(error)) for item, error in bad]
-    return pairs.without((item.id for item, _ in bad), problems)
+    bad, problems = [], []
+    for item, _, error in _looked_at(pairs, progress):
+        if error is not None:
+            bad.append(item.id)
+            problems.append(Problem(str(item.picture), None, _kind(error), str(error)))
+            if strict:
+                raise DataError(str(problems[-1]))
+    return pairs.without(bad, problems)
 
 
 class _Same:
@@ -93,12 +119,12 @@ class _Same:
         leaks = [i for split, i in by_split.items() if item.split != split and None not in (item.split, split)]
         by_split.setdefault(item.split, item)
         kind, other = ("split leak", leaks[0]) if leaks else ("duplicate image", first)
-        lines = self._reading.lines
+        line = self._reading.lines[other.id]
         detail = (
             f"{item.id!r} ({item.split or 'no split'}) has the same bytes as {other.id!r} "
-            f"({other.split or 'no split'}) in line {lines[other.id]}"
+            f"({other.split or 'no split'}){'' if line is None else f' in line {line}'}"
         )
-        return [Problem(str(self._reading.path), lines[item.id], kind, detail)]
+        return [self._reading.problem(item, kind, detail)]
 
 
 def _looked_at(pairs: Pairs, progress: Progress | None) -> Iterator[tuple[Item, bytes, DataError | None]]:
@@ -124,7 +150,7 @@ def _look(pictures: Pictures, item: Item) -> tuple[bytes, DataError | None]:
         return b"", PictureError("missing picture", f"the line of {item.id!r} names no picture")
     try:
         data = pictures.read(item.picture)
-        decode(data, item.picture)
+        decode(data, item.picture, getattr(pictures, "max_pixels", MAX_PIXELS))
     except DataError as error:
         return b"", error
     return hashlib.blake2b(data, digest_size=16).digest(), None

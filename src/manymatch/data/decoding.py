@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -66,8 +67,9 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
         try:
             with Image.open(io.BytesIO(data), formats=_formats()) as picture:
                 _check_size(picture, name, max_pixels)
-                picture.load()
-                return _rgb(_upright(picture), name)
+                with _room_for(picture):
+                    picture.load()
+                    return _rgb(_upright(picture), name)
         except (PictureError, MemoryError):
             raise
         except UnidentifiedImageError:
@@ -135,12 +137,29 @@ def _from_16_bits(picture: Image.Image, name: str) -> Image.Image:
     values: np.ndarray[Any, Any] = np.asarray(picture)
     if values.min() < 0 or values.max() > 65535:
         raise _unreadable(name, "32 bits a channel, expected 8 or 16; convert it")
-    out = Image.fromarray((values.astype(np.uint32) // 257).astype(np.uint8)).convert("RGB")
+    out = Image.fromarray((values // 257).astype(np.uint8)).convert("RGB")
     clear = picture.info.get("transparency")
     if isinstance(clear, int):
         out.paste("white", mask=Image.fromarray(values == clear))
     return out
 
+
+_LARGE = 16_000_000
+_one_large = threading.Lock()
+
+
+def _room_for(picture: Image.Image) -> AbstractContextManager[object]:
+    """Large pictures one at a time: decoded, 64 megapixels are a few hundred megabytes, and threads are many."""
+    return _one_large if picture.width * picture.height > _LARGE else nullcontext()
+
+
+def _renew() -> None:
+    # A process forked while a thread held a lock does not have that thread.
+    global _one_large, _lock
+    _one_large, _lock = threading.Lock(), threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew)
 
 _lock = threading.Lock()
 _inside = 0

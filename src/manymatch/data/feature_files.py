@@ -9,7 +9,8 @@ array `ids`. Arrays of an `.npz`:
     pooled (n, p)                one vector an item
     ids (n,)                     text or bytes: the item of each row
 
-A `.npy` holds fragments when it has three axes, pooled vectors when it has two.
+A `.npy` holds fragments when it has three axes, pooled vectors when it has two. Several of them may be read as one
+(`Stacked`).
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ from .arrays import Array, open_arrays
 from .features import Features
 from .files import Progress, regular_file
 from .pairs import Item
+from .stacked import Stacked, StackedRows, gathered, open_stacked
 
-__all__ = ["FeatureFiles", "open_features"]
+__all__ = ["FeatureFiles", "Stacked", "open_features"]
 
 _NAMES = frozenset({"q", "vectors", "pooled", "lengths", "ids", "scale"})
-_BLOCK = 8 * 2**20
-"""Numbers looked at in one go by the scan: 32 MB as float32."""
+_BLOCK = 2**20
+"""Numbers looked at in one go by the scan: 4 MB as float32."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class _Part:
     """One array of one file: fragments (n, f, c) or pooled vectors (n, p)."""
 
     path: str
-    values: Array
+    values: Array | StackedRows
     scale: Array | None
     lengths: Array | None
     row_of: dict[str, int] | None
@@ -50,13 +52,10 @@ class _Part:
             return np.array([self.row_of.get(item.id, -1) for item in items], np.int64)
         return np.array([item.row if item.row < len(self.values) else -1 for item in items], np.int64)
 
-    def read(self, rows: Array) -> Array:
+    def read(self, rows: np.ndarray[Any, np.dtype[np.int64]]) -> Array:
         """Float32 values of these rows; padding behind `lengths` is zero."""
         with np.errstate(over="ignore", invalid="ignore"):
-            # Neighbouring rows are one slice: a fancy index would copy them once more.
-            run = len(rows) > 0 and rows[-1] - rows[0] + 1 == len(rows) and bool((np.diff(rows) == 1).all())
-            stored = self.values[rows[0] : rows[-1] + 1] if run else self.values[rows]
-            out = stored.astype(np.float32)
+            out = gathered(self.values, rows)
             if self.scale is not None:
                 out *= self.scale
         if self.lengths is not None:
@@ -139,8 +138,8 @@ def _not_finite(part: _Part, rows: Array, progress: Progress | None) -> Iterator
 
 
 def open_features(
-    features: str | Path | None = None,
-    pooled: str | Path | None = None,
+    features: str | Path | Stacked | None = None,
+    pooled: str | Path | Stacked | None = None,
     *,
     items: Sequence[Item],
     rows: int | None = None,
@@ -148,7 +147,8 @@ def open_features(
     """Open feature files for these items.
 
     Args:
-        features: `.npy` or `.npz` with fragments (or with pooled vectors, told by the number of axes).
+        features: `.npy` or `.npz` with fragments (or with pooled vectors, told by the number of axes), or several
+            `.npy` as one (`Stacked`).
         pooled: `.npy` or `.npz` with pooled vectors; where both files have some, these count.
         items: whose features they are, for their ids.
         rows: non-blank lines of the pairs; default: up to the last item's row.
@@ -160,16 +160,24 @@ def open_features(
         rows = max((item.row for item in items), default=-1) + 1
     found: dict[str, _Part] = {}
     if features is not None:
-        found |= _open(regular_file(features, "features"))
+        found |= _open_any(features, "features")
     if pooled is not None:
         if found and "fragments" not in found:
             raise DataError(f"pooled: {str(features)!r} holds pooled vectors too, expected fragments in one of the two")
-        found["pooled"] = _open_pooled(regular_file(pooled, "pooled"))
+        found["pooled"] = _open_pooled(pooled)
     if not found:
         raise DataError("features: neither features nor pooled given, expected at least one")
     for part in found.values():
         _check_rows(part, items, rows)
     return FeatureFiles(found.get("fragments"), found.get("pooled"))
+
+
+def _open_any(file: str | Path | Stacked, what: str) -> dict[str, _Part]:
+    if not isinstance(file, Stacked):
+        return _open(regular_file(file, what))
+    rows = open_stacked(file)
+    values = rows.parts[0] if len(rows.parts) == 1 else rows
+    return {"fragments" if values.ndim == 3 else "pooled": _part(file, values, None, None, None)}
 
 
 def _open(path: Path) -> dict[str, _Part]:
@@ -196,15 +204,21 @@ def _open(path: Path) -> dict[str, _Part]:
     return out
 
 
-def _open_pooled(path: Path) -> _Part:
-    parts = _open(path)
+def _open_pooled(file: str | Path | Stacked) -> _Part:
+    parts = _open_any(file, "pooled")
     if "pooled" not in parts:
         shape = parts["fragments"].values.shape
-        raise DataError(f"pooled: {str(path)!r} has shape {shape}, expected two axes (rows, width)")
+        raise DataError(f"pooled: {str(file)!r} has shape {shape}, expected two axes (rows, width)")
     return parts["pooled"]
 
 
-def _part(path: Path, values: Array, scale: Array | None, lengths: Array | None, ids: dict[str, int] | None) -> _Part:
+def _part(
+    path: Path | Stacked,
+    values: Array | StackedRows,
+    scale: Array | None,
+    lengths: Array | None,
+    ids: dict[str, int] | None,
+) -> _Part:
     if values.ndim not in (2, 3) or 0 in values.shape[1:]:
         raise DataError(
             f"features: {str(path)!r} has shape {values.shape}, expected (rows, fragments, width) or (rows, width)"

@@ -54,16 +54,25 @@ class Features:
 
 @dataclass(frozen=True)
 class Pixels:
-    """Ready pixels (n, 3, h, w), already normalised as the tower expects them."""
+    """Ready pixels, already normalised as the tower expects them.
+
+    Attributes:
+        array: (n, 3, h, w).
+        grids: (n, 2) int, where a tower keeps each picture's proportions: rows and columns of its square patches, which
+            `array` holds one after the other, (n, 3, p, p * m), row by row and zeros behind the last.
+    """
 
     array: Array
+    grids: Array | None = None
 
     def __post_init__(self) -> None:
         if np.ndim(self.array) != 4 or np.shape(self.array)[1] != 3:
             raise DataError(f"pixels: shape {np.shape(self.array)}, expected (n, 3, h, w)")
+        if self.grids is not None and np.shape(self.grids) != (len(self.array), 2):
+            raise DataError(f"pixels: grids {np.shape(self.grids)}, expected ({len(self.array)}, 2)")
 
     def __len__(self) -> int:
         return len(self.array)
 
     def __getitem__(self, rows: slice) -> Pixels:
-        return Pixels(self.array[rows])
+        return Pixels(self.array[rows], None if self.grids is None else self.grids[rows])

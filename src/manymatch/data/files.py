@@ -22,6 +22,7 @@ __all__ = [
     "Line",
     "Progress",
     "Unread",
+    "first_bytes",
     "identifier",
     "inside",
     "read_lines",
@@ -114,6 +115,30 @@ def _unpacked(path: Path) -> Iterator[BinaryIO | gzip.GzipFile]:
         yield gzip.GzipFile(fileobj=raw) if packed else raw
 
 
+def first_bytes(path: str | Path, size: int = 2**16) -> bytes | None:
+    """Up to `size` bytes a regular file begins with, unpacked where it is gzip; None of anything else.
+
+    Never raises, and never waits on a pipe or a device: for looking at what a file is.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        try:
+            # Of a folder no file object can be made, and none would close its handle.
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                return None
+            with open(handle, "rb", closefd=False) as raw:
+                head = raw.read(size)
+        finally:
+            os.close(handle)
+        if not head.startswith(b"\x1f\x8b"):
+            return head
+        return zlib.decompressobj(wbits=31).decompress(head, size)
+    except zlib.error:
+        return b""
+    except (OSError, ValueError):
+        return None
+
+
 _DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
 """What a gzip stream raises that breaks off or was changed; the last is an OSError too."""
 
@@ -135,8 +160,8 @@ class Unread:
     detail: str
 
 
-def read_lines(path: Path, longest: int | None = None) -> Iterator[tuple[int, bytes | Unread]]:
-    """(number as an editor counts, line) of each line that is not blank (gzip is recognised).
+def read_lines(path: Path, longest: int | None = None, *, blank: bool = False) -> Iterator[tuple[int, bytes | Unread]]:
+    """(number as an editor counts, line) of each line that is not blank, or of all with `blank` (gzip is recognised).
 
     A byte-order mark is taken off. A line of more than `longest` bytes (64 MB) is `Unread` and the next one follows; a
     gzip stream that breaks off ends with an `Unread`.
@@ -153,7 +178,7 @@ def read_lines(path: Path, longest: int | None = None) -> Iterator[tuple[int, by
                 text = text.removeprefix(b"\xef\xbb\xbf") if number == 1 else text
                 if not whole:
                     yield number, Unread("line too long", f"the line is longer than {longest} bytes")
-                elif text.strip():
+                elif blank or text.strip():
                     yield number, text
                 while not whole:
                     rest = file.readline(longest)

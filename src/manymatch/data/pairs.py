@@ -18,8 +18,12 @@ import numpy as np
 from PIL import Image
 
 from ..errors import DataError, UnknownName
+from .decoding import MAX_PIXELS
 from .features import Features
 from .matches import Matches
+
+_LONGEST = 1000
+"""Characters of what is said of one problem."""
 
 __all__ = ["FeatureRows", "Images", "Item", "Pairs", "Pictures", "Problem", "Truth"]
 
@@ -49,12 +53,20 @@ class Item:
 
 @dataclass(frozen=True)
 class Problem:
-    """A row that was left out, or a finding of `check`: where, what kind, in words."""
+    """A row that was left out, or a finding of `check`: where, what kind, in words.
+
+    Words that repeat a name of a megabyte are cut in their middle.
+    """
 
     file: str
     line: int | None
     kind: str
     detail: str
+
+    def __post_init__(self) -> None:
+        if len(self.detail) > _LONGEST:
+            half = _LONGEST // 2
+            object.__setattr__(self, "detail", f"{self.detail[:half]} ... {self.detail[-half:]}")
 
     def __str__(self) -> str:
         where = self.file if self.line is None else f"{self.file}:{self.line}"
@@ -190,18 +202,28 @@ class Pairs:
     def read(
         path: str | Path,
         *,
+        format: str | None = None,
         images: str | Path | None = None,
         features: str | Path | None = None,
         pooled: str | Path | None = None,
         truth: str | Path | Sequence[str | Path] | None = None,
         fields: Mapping[str, str] | None = None,
         strict: bool = False,
+        max_pixels: int = MAX_PIXELS,
     ) -> Pairs:
-        """Read JSON Lines, one object per image. See `sources.read_pairs`, which this calls."""
+        """Read a file or folder of any known format. See `sources.read_pairs`, which this calls."""
         from .sources import read_pairs
 
         return read_pairs(
-            path, images=images, features=features, pooled=pooled, truth=truth, fields=fields, strict=strict
+            path,
+            format=format,
+            images=images,
+            features=features,
+            pooled=pooled,
+            truth=truth,
+            fields=fields,
+            strict=strict,
+            max_pixels=max_pixels,
         )
 
     def __len__(self) -> int:
@@ -286,6 +308,13 @@ class Pairs:
     def take(self, rows: Iterable[int]) -> Pairs:
         """The items at these rows, in this order."""
         return self._with([self.items[int(r)] for r in rows])
+
+    def captioned(self) -> Pairs:
+        """The images with captions. Raises DataError when none has any."""
+        kept = [item for item in self.items if item.captions]
+        if not kept:
+            raise DataError(f"{self.name}: none of the {len(self)} images has a caption, and this needs captions")
+        return self if len(kept) == len(self) else self._with(kept)
 
     def without(self, ids: Iterable[str], problems: Sequence[Problem] = ()) -> Pairs:
         """All but the named items; `problems` say why."""

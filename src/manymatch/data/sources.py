@@ -1,4 +1,4 @@
-"""Pairs from the user's files: JSON Lines, with pictures, features and further truth where they are given.
+"""Pairs from the user's files, of any format, with pictures, features and further truth where they are given.
 
 A bad file or argument raises; a bad row is left out and listed in `pairs.problems`, and reading goes on.
 """
@@ -6,23 +6,21 @@ A bad file or argument raises; a bad row is left out and listed in `pairs.proble
 from __future__ import annotations
 
 import itertools
-import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from ..errors import DataError, UnknownName
-from .decoding import PictureError
-from .feature_files import FeatureFiles, open_features
-from .files import Line, Progress, inside, read_objects, regular_file
+from .decoding import MAX_PIXELS, PictureError
+from .feature_files import open_features
+from .files import Progress
+from .formats import Format, format_named, known
 from .pairs import Item, Pairs, Problem
 from .pictures import FolderPictures, StoredPictures, TarPictures, open_pictures, pictures_at
+from .rows import Rows
 from .truths import open_truths
 
-__all__ = ["Reading", "open_pictures", "read_pairs", "read_rows"]
-
-FIELDS = ("image", "captions", "id", "split", "labels")
+__all__ = ["Reading", "in_order", "open_pictures", "read_pairs", "read_rows"]
 
 
 @dataclass(frozen=True)
@@ -31,54 +29,78 @@ class Reading:
 
     Attributes:
         pairs: what is usable.
-        path: the file.
-        lines: item id -> its line, from 1.
+        path: the file or folder.
+        lines: item id -> its line, from 1; None where the format has no lines.
+        format: what it was read as.
+        seen: by what it is known to be that, and what was found in it, one line each.
+        files: item id -> the file it stands in, where that is not `path`.
     """
 
     pairs: Pairs
     path: Path
-    lines: Mapping[str, int]
+    lines: Mapping[str, int | None]
+    format: Format
+    seen: tuple[str, ...] = ()
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def images_at(self) -> Path | None:
+        """What `--images` has to be for the same pictures; None where they lie inside the data, or are not there."""
+        about = {} if self.pairs.pictures is None else self.pairs.pictures.describe()
+        if about.get("kind") in ("folder", "tar"):
+            return Path(about["path"])
+        return Path(os.path.commonpath(about["paths"])) if about.get("kind") == "shards" else None
+
+    def problem(self, item: Item, kind: str, detail: str) -> Problem:
+        """What is wrong with an item, told with the place it stands at."""
+        return Problem(str(self.files.get(item.id, self.path)), self.lines[item.id], kind, detail)
 
 
 def read_pairs(
     path: str | Path,
     *,
+    format: str | None = None,
     images: str | Path | None = None,
     features: str | Path | None = None,
     pooled: str | Path | None = None,
     truth: str | Path | Sequence[str | Path] | None = None,
     fields: Mapping[str, str] | None = None,
     strict: bool = False,
+    max_pixels: int = MAX_PIXELS,
     progress: Progress | None = None,
 ) -> Pairs:
-    """Read JSON Lines (`.jsonl`, `.jsonl.gz`), one object an image: `image`, `captions`, `id`, `split`, `labels`.
+    """Read images with captions: of each its `image`, `captions`, `id`, `split` and `labels`, and metadata.
 
-    Only `captions` and one of `image` and `id` are needed; without `id` the image name is it.
-
-    Any other field is metadata. `captions` is a list of texts, or one text.
+    Only `captions` and one of `image` and `id` are needed; without `id` the image name is it. Any other field is
+    metadata. `captions` is a list of texts, or one text. Some formats know images without captions.
 
     Args:
-        path: the file.
-        images: a folder or an uncompressed tar of pictures. Default: `images/` or `images.tar` beside the file, or
-            the file's own folder where its first pictures lie there; otherwise there are no pictures.
+        path: a file or a folder of any format of `formats`.
+        format: its name, where looking is not to decide.
+        images: a folder or an uncompressed tar of pictures. Default: those the format carries, else `images/` or
+            `images.tar` beside the file, or the file's own folder where its first pictures lie there; otherwise there
+            are no pictures.
         features, pooled: precomputed features, see `feature_files`.
         truth: files or folders of further right answers and judgments, see `truths.open_truths`.
         fields: our name -> the file's, such as `{"captions": "sentence", "split": "class_split"}`.
         strict: raise at the first bad row.
-        progress: called with (done, total) while features are looked through.
+        max_pixels: width x height beyond which a picture is refused before it is decoded.
+        progress: called with (done, total) while features are looked through, and files that are rows.
 
     Raises:
         DataError: no such file, nothing usable in it, features that do not fit; with `strict`, any bad row.
-        UnknownName: `fields` names a field of ours we do not have, or one that no line of the file has.
+        UnknownName: no such format; `fields` names a field of ours we do not have, or one that no row has.
     """
     return read_rows(
         path,
+        format=format,
         images=images,
         features=features,
         pooled=pooled,
         truth=truth,
         fields=fields,
         strict=strict,
+        max_pixels=max_pixels,
         progress=progress,
     ).pairs
 
@@ -86,23 +108,34 @@ def read_pairs(
 def read_rows(
     path: str | Path,
     *,
+    format: str | None = None,
     images: str | Path | None = None,
     features: str | Path | None = None,
     pooled: str | Path | None = None,
     truth: str | Path | Sequence[str | Path] | None = None,
     fields: Mapping[str, str] | None = None,
     strict: bool = False,
+    max_pixels: int = MAX_PIXELS,
     progress: Progress | None = None,
 ) -> Reading:
-    """As `read_pairs`, with the line of each item."""
-    rows = _Rows(regular_file(path, "pairs"), fields or {}, strict)
-    rows.read()
-    pictures = pictures_at(images) if images is not None else _beside(rows.path, rows.items)
+    """As `read_pairs`, with the line of each item, and what the data were taken for."""
+    kind, by = (format_named(format), "as asked for") if format is not None else known(path)
+    source = kind.open(Path(path))
+    source.progress = progress
+    rows = Rows(source, kind, fields or {}, strict)
+    pictures = None if images is None else pictures_at(images)
     if pictures is not None:
+        source.within(pictures)
+    rows.read()
+    pictures = pictures or source.pictures() or _beside(source.path, rows.items)
+    if pictures is not None:
+        if max_pixels != MAX_PIXELS:
+            pictures.max_pixels = max_pixels
         rows.require_pictures(pictures)
+    carried = source.features() if features is None and pooled is None else {"features": features, "pooled": pooled}
     opened = None
-    if features is not None or pooled is not None:
-        opened = open_features(features, pooled, items=rows.items, rows=rows.count)
+    if any(file is not None for file in carried.values()):
+        opened = open_features(carried.get("features"), carried.get("pooled"), items=rows.items, rows=rows.count)
         rows.require_features(opened, progress)
     found = open_truths(truth, strict=strict)
     listed = [problem for each in found.values() for problem in each.problems]
@@ -112,178 +145,22 @@ def read_rows(
         features=opened,
         truth=found.pop("matches", None),
         truths=found,
-        problems=(*sorted(rows.problems, key=lambda p: p.line or 0), *listed),
-        name=f"{rows.path.absolute().parent.name}/{rows.path.name.split('.')[0]}",
+        problems=(*in_order(rows.problems), *listed),
+        name=f"{source.path.absolute().parent.name}/{source.path.name.split('.')[0]}",
     )
-    return Reading(pairs, rows.path, rows.lines)
+    return Reading(pairs, source.path, rows.lines, kind, (by, *source.seen), rows.files)
 
 
-class _Rows:
-    """The rows of one file on their way to items. Every step drops bad ones and says so."""
-
-    def __init__(self, path: Path, fields: Mapping[str, str], strict: bool) -> None:
-        for ours in fields:
-            if ours not in FIELDS:
-                raise UnknownName("field", ours, FIELDS)
-        self.path, self.strict = path, strict
-        self.names = {ours: fields.get(ours, ours) for ours in FIELDS}
-        self.mapped = dict(fields)
-        self.items: list[Item] = []
-        self.lines: dict[str, int] = {}
-        self.problems: list[Problem] = []
-        self.count = 0
-
-    def report(self, line: int | None, kind: str, detail: str, file: Path | None = None) -> None:
-        """List a bad row. Raises DataError when strict."""
-        problem = Problem(str(file or self.path), line, kind, detail)
-        if self.strict:
-            raise DataError(str(problem))
-        self.problems.append(problem)
-
-    def read(self) -> None:
-        """Every line to an item. Raises DataError when none is left, UnknownName when a mapped field never occurs."""
-        seen: dict[str, None] = {}
-        for line in read_objects(self.path):
-            self.count += 1
-            if line.value is None:
-                self.report(line.number, line.kind, line.detail)
-                continue
-            seen |= dict.fromkeys(line.value)
-            item = self._item(line, line.value)
-            if item is None:
-                continue
-            if item.id in self.lines:
-                self.report(line.number, "repeated id", f"{item.id!r} is in line {self.lines[item.id]} already")
-                continue
-            self.lines[item.id] = line.number
-            self.items.append(item)
-        for name in self.mapped.values():
-            if seen and name not in seen:
-                raise UnknownName(f"field of {str(self.path)!r}", name, seen)
-        self._require_some()
-
-    def _item(self, line: Line, row: Mapping[str, Any]) -> Item | None:
-        try:
-            picture = _name(row.get(self.names["image"]), self.names["image"])
-            identity = _name(row.get(self.names["id"]), self.names["id"]) or picture
-            if identity is None:
-                raise _Bad("no image", f"no {self.names['image']!r}, found the fields {_listed(row)}")
-            if picture is not None and inside(picture) is None:
-                raise _Bad("outside the folder", f"picture {picture!r}: the path leaves the folder of the pictures")
-            captions = self._captions(line, row)
-            split = _name(row.get(self.names["split"]), self.names["split"])
-            labels = _labels(row.get(self.names["labels"]), self.names["labels"])
-        except _Bad as bad:
-            self.report(line.number, bad.kind, bad.detail)
-            return None
-        taken = set(self.names.values())
-        metadata = {name: value for name, value in row.items() if name not in taken}
-        if not _storable(json.dumps(metadata, ensure_ascii=False)):
-            self.report(line.number, "bad metadata", "a text with half a surrogate pair, expected whole characters")
-            return None
-        return Item(identity, captions, split, labels, metadata, picture and inside(picture), line.row)
-
-    def _captions(self, line: Line, row: Mapping[str, Any]) -> tuple[str, ...]:
-        name = self.names["captions"]
-        if name not in row:
-            raise _Bad("no captions", f"no {name!r}, found the fields {_listed(row)}")
-        given = row[name]
-        if not isinstance(given, str | list):
-            raise _Bad("no captions", f"{name!r} is {_shown(given)}, expected a list of texts")
-        kept = []
-        for n, caption in enumerate([given] if isinstance(given, str) else given):
-            if not isinstance(caption, str) or not _storable(caption):
-                self.report(line.number, "caption is not text", f"{name}[{n}] is {_shown(caption)}; it is left out")
-            elif not caption.strip():
-                self.report(line.number, "empty caption", f"{name}[{n}] is empty; it is left out")
-            else:
-                kept.append(caption)
-        if not kept:
-            raise _Bad("no captions", f"{name!r} holds no usable caption; the image is left out")
-        return tuple(kept)
-
-    def require_pictures(self, pictures: StoredPictures) -> None:
-        """Drop items whose picture is not there. Raises DataError when none is left."""
-        if isinstance(pictures, TarPictures) and pictures.cut:
-            self.report(None, "damaged file", pictures.cut, pictures.path)
-        kept = []
-        for item in self.items:
-            if item.picture is None:
-                self.report(self.lines[item.id], "missing picture", f"the line of {item.id!r} names no picture")
-                continue
-            try:
-                pictures.require(item.picture)
-            except PictureError as error:
-                self.report(self.lines[item.id], error.kind, str(error))
-                continue
-            kept.append(item)
-        self.items = kept
-        self._require_some()
-
-    def require_features(self, features: FeatureFiles, progress: Progress | None) -> None:
-        """Drop items without usable features. Raises DataError when none is left."""
-        faults = features.faults(self.items, progress)
-        for item in self.items:
-            if item.id in faults:
-                self.report(self.lines[item.id], "bad features", f"{item.id!r}: {faults[item.id]}")
-        self.items = [item for item in self.items if item.id not in faults]
-        self._require_some()
-
-    def _require_some(self) -> None:
-        if self.items:
-            return
-        if not self.count:
-            raise DataError(f"pairs: {str(self.path)!r} holds no lines, expected one JSON object an image")
-        first = f"; first of {len(self.problems)} problems: {self.problems[0]}" if self.problems else ""
-        raise DataError(f"pairs: none of the {self.count} lines of {str(self.path)!r} is usable{first}")
-
-
-class _Bad(Exception):
-    """Why one row is left out; never leaves this file."""
-
-    def __init__(self, kind: str, detail: str) -> None:
-        super().__init__(kind, detail)
-        self.kind, self.detail = kind, detail
-
-
-def _storable(text: str) -> bool:
-    # JSON can spell half a surrogate pair, which no file, database or terminal takes.
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _shown(value: Any) -> str:
-    text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _listed(row: Mapping[str, Any]) -> str:
-    return ", ".join(_shown(name) for name in itertools.islice(row, 12)) or "none"
-
-
-def _text(value: Any, field: str) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str | int | float) and _storable(str(value)):
-        return str(value)
-    raise _Bad(f"bad {field}", f"{field!r} is {_shown(value)}, expected text")
-
-
-def _name(value: Any, field: str) -> str | None:
-    return None if value is None or value == "" else _text(value, field)
-
-
-def _labels(value: Any, field: str) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    return tuple(_text(label, field) for label in (value if isinstance(value, list) else [value]))
+def in_order(problems: Sequence[Problem]) -> list[Problem]:
+    """By line within a file, files in the order in which they are first met."""
+    place: dict[str, int] = {}
+    for problem in problems:
+        place.setdefault(problem.file, len(place))
+    return sorted(problems, key=lambda problem: (place[problem.file], problem.line or 0))
 
 
 def _beside(path: Path, items: Sequence[Item]) -> StoredPictures | None:
-    folder = path.parent
+    folder = path if path.is_dir() else path.parent
     if (folder / "images").is_dir():
         return FolderPictures(folder / "images")
     if (folder / "images.tar").is_file():

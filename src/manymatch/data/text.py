@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import DataError, UnknownName
 from .nltk_words import nltk_words
+from .scripts import characters, parted
 from .wordpiece import WordPieces
 
 __all__ = ["MASK", "PAD", "UNKNOWN", "Specials", "Tokenizer", "Tokens", "Vocabulary", "texts_of"]
@@ -43,9 +44,10 @@ class Tokenizer:
 
     Attributes:
         longest: words (word-pieces) kept of a text, the rest is cut; 0 keeps all.
-        kind: "words": lower case, possessive "'s" dropped, runs of letters, their marks and digits, of any script (a
-            script that puts no blanks between words gives one word a run); "nltk": NLTK's word tokeniser on lower-cased
-            text, which keeps punctuation, as the published GRU systems have it; "wordpiece": BERT's, uncased.
+        kind: "words": lower case, possessive "'s" dropped, runs of letters, their marks and digits, of any script; of
+            scripts that put no blanks between words (Chinese, Japanese, Thai...) each character is a word, and two
+            count as one of `longest`; "nltk": NLTK's word tokeniser on lower-cased text, which keeps punctuation, as
+            the published GRU systems have it; "wordpiece": BERT's, uncased.
 
     Raises:
         UnknownName, DataError: another kind; a negative `longest`.
@@ -66,8 +68,19 @@ class Tokenizer:
             return self.cut(nltk_words(text.lower()))
         if self.kind == "wordpiece":
             return self.cut(WordPieces.words(text))
-        plain = _POSSESSIVE.sub("", unicodedata.normalize("NFC", text.lower()))
-        return self.cut(_WORD.findall(plain) if plain.isascii() else _runs(plain))
+        plain = _POSSESSIVE.sub("", parted(unicodedata.normalize("NFC", text.lower())))
+        return self._within(_WORD.findall(plain) if plain.isascii() else _runs(plain))
+
+    def _within(self, words: list[str]) -> list[str]:
+        # A Chinese word is some two characters, a Thai one more: so about as much is read in every script.
+        if not self.longest or len(words) <= self.longest:
+            return words
+        room = 2 * self.longest
+        for n, word in enumerate(words):
+            room -= 1 if characters(word) else 2
+            if room < 0:
+                return words[:n]
+        return words
 
     def cut(self, items: list[T]) -> list[T]:
         """The first `longest` of them."""
@@ -210,7 +223,7 @@ class Vocabulary:
 
     def cuts(self, text: str) -> bool:
         """Whether the text has more words than are read."""
-        return 0 < self.tokenizer.longest < len(self._uncut._row(text))
+        return self.tokenizer.longest > 0 and len(self._row(text)) < len(self._uncut._row(text))
 
     def knows(self, text: str) -> bool:
         """Whether any word of the text is in it."""

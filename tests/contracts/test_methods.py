@@ -18,8 +18,10 @@ from manymatch.evaluation.scores import ModelScores
 from manymatch.index import Results
 from manymatch.methods import Model, method_class, methods
 from manymatch.training import TrainConfig, train
+from tiny_towers import tiny_clip
 
 EACH = pytest.mark.parametrize("name", methods())
+LEARNING = pytest.mark.parametrize("name", [name for name in methods() if method_class(name).learns])
 SMALL = {
     "dim": 32,
     "word_dim": 24,
@@ -39,21 +41,32 @@ def small(name: str) -> dict[str, float]:
     return {field: value for field, value in SMALL.items() if field not in method_class(name).fixed}
 
 
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny CLIP with random weights, as it is saved."""
+    return tiny_clip(tmp_path_factory.mktemp("towers") / "clip")
+
+
+def towers(name: str, clip: Path) -> dict[str, str]:
+    """The towers of a method that takes pretrained ones as they are."""
+    return {} if method_class(name).learns else {"image_tower": f"hf:{clip}", "text_tower": f"hf:{clip}"}
+
+
 @pytest.fixture(scope="module")
-def trained(featured: Pairs, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Model, Path]]:
+def trained(featured: Pairs, clip: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Model, Path]]:
     """Each method trained for a moment, on the features of 60 pictures."""
     out = {}
     few = featured.take(range(60))
     for name in methods():
         folder = tmp_path_factory.mktemp(name) / "run"
-        model = mm.method(name, **small(name)).build(few)
+        model = mm.method(name, **small(name)).build(few, **towers(name, clip))
         config = TrainConfig(epochs=2, lr=5e-3, precision="float32")
         out[name] = train(model, few, out=folder, config=config, say=None), folder
     return out
 
 
 @pytest.mark.slow
-@EACH
+@LEARNING
 def test_it_learns_a_small_world(name: str, featured: Pairs, tmp_path: Path) -> None:
     few = featured.take(range(60))
     config = TrainConfig(epochs=25, lr=5e-3, precision="float32")
@@ -204,7 +217,7 @@ def test_approximate_search_reaches_what_it_promises_or_is_exact(
 
 
 @EACH
-def test_what_does_nothing_is_refused_and_not_listed(name: str, featured: Pairs) -> None:
+def test_what_does_nothing_is_refused_and_not_listed(name: str, featured: Pairs, clip: Path) -> None:
     cls, row = method_class(name), next(row for row in mm.methods_table() if row["name"] == name)
     assert not set(cls.fixed) & set(row["fields"])
     others = {"mode": "released", "objective": "triplet", "dropout": 0.5}
@@ -212,7 +225,7 @@ def test_what_does_nothing_is_refused_and_not_listed(name: str, featured: Pairs)
         with pytest.raises(DataError, match=f"{name}.{field}: found .*{cls.fixed[field]}; leave it out"):
             mm.method(name, **{field: others[field]})
     # A run that was written with such a value is still read.
-    about = mm.method(name, **small(name)).build(featured.take(range(12))).describe()
+    about = mm.method(name, **small(name)).build(featured.take(range(12)), **towers(name, clip)).describe()
     about["fields"] |= {field: others[field] for field in set(cls.fixed) & set(others)}
     assert Model.from_description(about).name == name
 
@@ -222,7 +235,7 @@ def test_methods_without_a_released_code_or_a_trained_part() -> None:
     assert {"dim", "least_count"}.isdisjoint(method_class("cca").fixed) and "dropout" in method_class("cca").fixed
 
 
-@EACH
+@LEARNING
 def test_same_seed_same_weights(name: str, featured: Pairs) -> None:
     method = mm.method(name, **small(name))
     one, two, other = (method.build(featured, seed=s).state_dict() for s in (0, 0, 1))

@@ -67,9 +67,8 @@ def attention_of_images(
         sizes: width and height of the upright pictures that `images` were prepared from, where they are known.
     """
     local = tower.local(images)
-    grid = None if isinstance(images, Features) else tower.grid(*images.array.shape[2:])
     out = []
-    for n, (k, shares) in enumerate(_shares(tower, local)):
+    for n, ((k, shares), grid) in enumerate(zip(_shares(tower, local), _grids(tower, images), strict=True)):
         if shares is None:
             out.append(Attention(k, why=tower.head.blind))
         elif grid is None or grid[0] * grid[1] != shares.shape[1]:
@@ -78,6 +77,15 @@ def attention_of_images(
             boxes = None if sizes is None else _boxes(tower.seen(*sizes[n]), *grid)
             out.append(Attention(k, "grid", shares, *grid, boxes))
     return out
+
+
+def _grids(tower: ImageTower, images: Features | Pixels) -> list[tuple[int, int] | None]:
+    """Rows and columns of each image's cells; None where they are no grid."""
+    if isinstance(images, Features):
+        return [None] * len(images)
+    if images.grids is not None:
+        return [(int(rows), int(columns)) for rows, columns in images.grids]
+    return [tower.grid(*images.array.shape[2:])] * len(images)
 
 
 def attention_of_texts(tower: TextTower, texts: Sequence[str]) -> list[Attention]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,13 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from ..data.features import Features, Pixels
-from ..data.pairs import Images
+from ..data.pairs import Images, Pairs
 from ..data.text import Tokens, Vocabulary
 from ..embeddings import Encoded
 from ..errors import DataError
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from ..data.store import Where
 
 __all__ = ["Head", "ImageTower", "Locals", "Pool", "TextTower", "lengths_to_valid"]
 
@@ -95,6 +97,23 @@ class ImageTower(nn.Module):
             raise DataError(f"image tower: {type(self).__name__} starts from no file, found {source!r}; leave it out")
         return ""
 
+    def takes(self, images: Images) -> bool:
+        """Whether it reads the stored features of these images; otherwise it looks at their pictures."""
+        return self.reads == "features"
+
+    def supply(self, pairs: Pairs, store: Where = None, say: Callable[[str], None] | None = None) -> Pairs:
+        """The pairs with what a frozen backbone sees in their pictures, for towers that have one; see `Backed`."""
+        return pairs
+
+    def rates(self) -> Mapping[str, float]:
+        """Start of a parameter's name in the tower -> factor on the learning rate, where layers learn at rates of their
+        own; the longest start that fits counts, the recipe's own among them."""
+        return {}
+
+    def borrowed(self, name: str) -> bool:
+        """Whether a weight of its state is read from a folder of its own each time, and is no part of a run."""
+        return False
+
     def fit_input(self, images: Images) -> None:
         """Statistics of the training images, for towers that keep some."""
 
@@ -125,7 +144,8 @@ class TextTower(nn.Module):
     """Texts to embeddings.
 
     Attributes:
-        vocabulary: the words of the training captions.
+        vocabulary: the words of the training captions; a tower with another tokeniser has its own `knows`, `cuts`,
+            `cut` and `longest`.
         head: what makes the embedding.
     """
 
@@ -138,9 +158,30 @@ class TextTower(nn.Module):
             raise DataError(f"text tower: {type(self).__name__} starts from no file, found {source!r}; leave it out")
         return ""
 
+    def rates(self) -> Mapping[str, float]:
+        """As `ImageTower.rates`."""
+        return {}
+
+    def borrowed(self, name: str) -> bool:
+        """As `ImageTower.borrowed`."""
+        return False
+
     def tokens(self, texts: list[str]) -> Tokens:
         """Texts as this tower reads them."""
         raise NotImplementedError
+
+    @property
+    def longest(self) -> int:
+        """Words (word-pieces, tokens) that are read of a text; 0 is all."""
+        return self.vocabulary.tokenizer.longest
+
+    def knows(self, text: str) -> bool:
+        """Whether it knows any word of the text."""
+        return self.vocabulary.knows(text)
+
+    def cuts(self, text: str) -> bool:
+        """Whether the text is longer than what is read of it."""
+        return self.vocabulary.cuts(text)
 
     def cut(self, text: str) -> list[str]:
         """What each fragment of a text is: words or word-pieces, spelt as in the vocabulary.

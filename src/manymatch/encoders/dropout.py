@@ -12,6 +12,9 @@ __all__ = ["Dropout"]
 _STEPS = 1 << 16
 """A mask compares 16 random bits with `p`, so `p` is exact to 1/65,536."""
 
+_PIECE = 1 << 20
+"""Entries whose bits are drawn at a time; four of them come from one word."""
+
 
 class Dropout(nn.Dropout):
     """`nn.Dropout`: any entry is zero with probability p, the others are divided by 1 - p.
@@ -23,13 +26,17 @@ class Dropout(nn.Dropout):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training or self.p in (0.0, 1.0) or input.device.type != "cpu":
             return functional.dropout(input, self.p, self.training)
-        return input * _kept(input, self.p)
+        # Without a gradient the mask itself may hold the product: one copy of a batch of features less.
+        return input * _kept(input, self.p) if input.requires_grad else _kept(input, self.p).mul_(input)
 
 
 def _kept(like: Tensor, p: float) -> Tensor:
     """What each entry is multiplied by, 0 or 1 / (1 - p)."""
-    count = like.numel()
     source = np.random.Generator(np.random.SFC64(int(torch.randint(1 << 62, ()))))
-    words = source.integers(-(1 << 63), 1 << 63, size=-(-count // 4), dtype=np.int64)
-    bits = torch.from_numpy(words.view(np.int16)[:count]).view(like.shape)
-    return (bits >= round(p * _STEPS) - _STEPS // 2).to(like.dtype).mul_(1.0 / (1.0 - p))
+    kept = torch.empty(like.shape, dtype=like.dtype)
+    # In pieces, so that the bits of a whole batch of features never stand in memory beside their mask.
+    for piece in torch.split(kept.view(-1), _PIECE):
+        words = source.integers(-(1 << 63), 1 << 63, size=-(-len(piece) // 4), dtype=np.int64)
+        bits = torch.from_numpy(words.view(np.int16)[: len(piece)])
+        piece.copy_(bits >= round(p * _STEPS) - _STEPS // 2)
+    return kept.mul_(1.0 / (1.0 - p))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,9 +14,14 @@ from ..data.pairs import Images, Pairs
 from ..errors import DataError, UnknownName
 from .resnet import RESNETS
 
-__all__ = ["ImageInput", "feature_blocks", "look_at", "real_fragments", "split_tower"]
+__all__ = ["ImageInput", "Tuning", "feature_blocks", "look_at", "real_fragments", "split_tower"]
 
-_BLOCK = 512
+Tuning = Literal["frozen", "tuned", "lora"]
+"""What of a pretrained network learns: nothing, all of it, or small matrices beside it."""
+
+_BLOCK = 2**20
+"""Numbers of features in memory at a time: statistics of them take ten times as many bytes again."""
+
 _LOOKED_AT = 32
 _BACKBONE_SIDE = 224
 
@@ -26,10 +31,13 @@ class ImageInput:
     """What an image tower will be given: written into the run, enough to build the tower again.
 
     Attributes:
-        tower: "features", "cnn" (a small one, trained from scratch) or a backbone ("resnet18" ...).
+        tower: "features", "cnn" (a small one, trained from scratch), a backbone ("resnet18" ...), or the kind of a
+            pretrained network ("hf", "onnx").
         fragments, fragment_width: f and c of precomputed fragments, 0 without.
         pooled_width: p of a precomputed pooled vector, 0 without.
         size: side in pixels that pictures are brought to ("cnn" and backbones).
+        backbone: of a pretrained network, JSON: its `source` as the user named it, its `tuning`, and the `identity` of
+            what it gives and whether that has `fragments` (frozen), or what it is built again from (tuned, lora).
     """
 
     tower: str
@@ -37,9 +45,12 @@ class ImageInput:
     fragment_width: int = 0
     pooled_width: int = 0
     size: int = 0
+    backbone: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        value = asdict(self)
+        # Runs without one are described as they were before there were any.
+        return value if self.backbone is not None else {k: v for k, v in value.items() if k != "backbone"}
 
     def expect(self, images: Features, *, all_fragments: bool = False) -> None:
         """Raises DataError unless features are as wide as those the run was trained on (and as many fragments)."""
@@ -60,18 +71,42 @@ def split_tower(tower: str | None) -> tuple[str | None, str | None]:
     return name or None, source or None
 
 
-def look_at(pairs: Pairs, tower: str | None, *, longest_side: int) -> ImageInput:
+def look_at(
+    pairs: Pairs,
+    tower: str | None,
+    *,
+    longest_side: int,
+    tuning: Tuning = "frozen",
+    rank: int = 8,
+    fragments: bool = True,
+) -> ImageInput:
     """Choose the tower the data allow ("features" where there are some, else "cnn") and measure its input.
+
+    Args:
+        pairs: the training split.
+        tower: as `--image-tower` takes it.
+        longest_side: most pixels of a side, for "cnn".
+        tuning, rank: of a pretrained network ("hf:..."): what of it learns, and LoRA's rank.
+        fragments: of a pretrained network that is frozen, its patches too, or the pooled vector alone.
 
     Raises:
         UnknownName: a tower that does not exist.
-        DataError: the data do not hold what the tower reads.
+        DataError: the data do not hold what the tower reads; a pretrained network that cannot be read, or not tuned.
     """
+    from .pretrained import is_pretrained, settled
+
     name, _ = split_tower(tower)
+    if tuning != "frozen" and name != "hf":
+        raise DataError(
+            f"image_tuning={tuning} is for a pretrained network (--image-tower hf:NAME), found {tower or 'none'}; "
+            "leave it out"
+        )
+    if tower is not None and is_pretrained(tower):
+        return _pretrained(pairs, settled(tower), tuning, rank, fragments)
     chosen = name or ("features" if pairs.features is not None else "cnn")
     known = ("features", "cnn", *RESNETS)
     if chosen not in known:
-        raise UnknownName("image tower", chosen, known)
+        raise UnknownName("image tower", chosen, (*known, "hf:NAME", "onnx:FILE"))
     if chosen == "features":
         if pairs.features is None:
             raise DataError("image tower 'features': the pairs have no features; give --features FILE or --pooled FILE")
@@ -79,11 +114,36 @@ def look_at(pairs: Pairs, tower: str | None, *, longest_side: int) -> ImageInput
         return ImageInput(
             "features", sizes.get("fragments", 0), sizes.get("fragment_width", 0), sizes.get("pooled_width", 0)
         )
-    if pairs.pictures is None:
-        raise DataError(f"image tower {chosen!r}: the pairs have no pictures; give --images PATH (a folder or a tar)")
+    _expect_pictures(pairs, chosen)
     if chosen != "cnn":
         return ImageInput(chosen, size=_BACKBONE_SIDE)
     return ImageInput("cnn", size=min(longest_side, _usual_side(pairs)))
+
+
+def _expect_pictures(pairs: Pairs, tower: str) -> None:
+    if pairs.pictures is None:
+        raise DataError(f"image tower {tower!r}: the pairs have no pictures; give --images PATH (a folder or a tar)")
+
+
+def _pretrained(pairs: Pairs, source: str, tuning: Tuning, rank: int, fragments: bool) -> ImageInput:
+    """What a pretrained network gives, and what it is built again from."""
+    from .pretrained import open_backbone
+
+    _expect_pictures(pairs, source)
+    if tuning != "frozen":
+        from .pretrained.images import look_at_tuned
+
+        return look_at_tuned(source, tuning, rank)
+    backbone = open_backbone(source, fragments=fragments)
+    facts = {
+        "source": backbone.source,
+        "tuning": tuning,
+        "fragments": bool(backbone.fragments),
+        "identity": dict(backbone.identity),
+    }
+    return ImageInput(
+        source.partition(":")[0], backbone.fragments, backbone.fragment_width, backbone.pooled_width, backbone=facts
+    )
 
 
 def _usual_side(pairs: Pairs) -> int:
@@ -102,8 +162,11 @@ def _usual_side(pairs: Pairs) -> int:
 
 def feature_blocks(images: Images) -> Iterator[Features]:
     """The precomputed features of many images, a block of rows at a time."""
-    for start in range(0, len(images), _BLOCK):
-        yield images[start : start + _BLOCK].read_features()
+    sizes = {} if images.features is None else images.features.sizes()
+    numbers = sizes.get("fragments", 0) * sizes.get("fragment_width", 0) + sizes.get("pooled_width", 0)
+    rows = min(512, max(1, _BLOCK // max(1, numbers)))
+    for start in range(0, len(images), rows):
+        yield images[start : start + rows].read_features()
 
 
 def real_fragments(features: Features) -> np.ndarray[Any, Any]:

@@ -61,10 +61,12 @@ class FeatureTower(ImageTower):
         self.fragment_dropout, self.pooled_dropout = Dropout(feature_dropout / 2), Dropout(feature_dropout)
         self.neck, self.head = neck, head
         if neck is not None:
-            self.fragment_scale = Standardise(inputs.fragment_width, power=0.5) if standardise else nn.Identity()
+            self.fragment_scale: nn.Module = (
+                Standardise(inputs.fragment_width, power=0.5) if standardise else nn.Identity()
+            )
         self.has_pooled = bool(inputs.pooled_width) and (use_pooled or neck is None)
         if self.has_pooled:
-            self.pooled_scale = Standardise(inputs.pooled_width) if standardise else nn.Identity()
+            self.pooled_scale: nn.Module = Standardise(inputs.pooled_width) if standardise else nn.Identity()
             self.pooled_linear = nn.Linear(inputs.pooled_width, dim)
             self.pooled_mlp = None
             if pooled_form == "linear":
@@ -82,19 +84,29 @@ class FeatureTower(ImageTower):
         if self.has_pooled and isinstance(self.pooled_scale, Standardise):
             self.pooled_scale.fit(lambda: (f.pooled for f in feature_blocks(images) if f.pooled is not None))
 
+    def norm_instead(self) -> None:
+        """Norms that learn in place of statistics of the training split, for features that change while it trains."""
+        if self.neck is not None and isinstance(self.fragment_scale, Standardise):
+            self.fragment_scale = nn.LayerNorm(self.inputs.fragment_width)
+        if self.has_pooled and isinstance(self.pooled_scale, Standardise):
+            self.pooled_scale = nn.LayerNorm(self.inputs.pooled_width)
+
     def local(self, images: Features | Pixels) -> Locals:
         if isinstance(images, Pixels):
             raise DataError("this run reads precomputed features and has no backbone to look at a picture; use like=ID")
         self.inputs.expect(images)
-        pooled = self._pooled(images) if self.has_pooled else None
+        return self._keyed(self.read(*self._tensors(images)), images)
+
+    def read(self, vectors: Tensor | None, valid: Tensor | None, pooled: Tensor | None) -> Locals:
+        """Of tensors on its device: fragments (n, f, c), which of them are real (n, f), and a pooled vector (n, p)."""
+        further = self._pooled(pooled) if self.has_pooled else None
         if self.neck is None:
-            assert pooled is not None
-            one = torch.ones_like(pooled[:, :1], dtype=torch.bool)
-            return self._keyed(Locals(pooled[:, None, :], one, pooled), images)
-        if images.vectors is None:
+            assert further is not None
+            one = torch.ones_like(further[:, :1], dtype=torch.bool)
+            return Locals(further[:, None, :], one, further)
+        if vectors is None or valid is None:
             raise DataError("this run reads fragments, found only pooled vectors; give --features FILE")
-        vectors, valid = self._fragments(images)
-        return self._keyed(self.neck(vectors, valid, pooled), images)
+        return self.neck(*self._fragments(vectors, valid), further)
 
     def _keyed(self, local: Locals, images: Features) -> Locals:
         if self.training or not self.head.keyed:
@@ -105,22 +117,29 @@ class FeatureTower(ImageTower):
         valid = None if lengths is None else lengths_to_valid(lengths, values.shape[1])
         return replace(local, key=key_of_floats(values, valid).to(local.pooled.device))
 
-    def _fragments(self, images: Features) -> tuple[Tensor, Tensor]:
-        assert self.neck is not None
-        device = next(self.neck.parameters()).device
-        raw = torch.as_tensor(images.vectors, dtype=torch.float32, device=device)
-        valid = torch.ones(raw.shape[:2], dtype=torch.bool, device=device)
-        if images.lengths is not None:
-            valid = lengths_to_valid(torch.as_tensor(images.lengths, device=device), raw.shape[1])
-        if self.training and self.drop:
-            kept = valid & (draw("region drop", lambda: torch.rand(valid.shape, device=device)) > self.drop)
-            valid = torch.where(kept.any(dim=1, keepdim=True), kept, valid)
-        return self.fragment_dropout(self.fragment_scale(raw)).masked_fill(~valid[..., None], 0.0), valid
+    def _tensors(self, images: Features) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """What `read` is given of features; only what it reads."""
+        device = next(self.parameters()).device
+        pooled = vectors = valid = None
+        if self.has_pooled and images.pooled is not None:
+            pooled = torch.as_tensor(images.pooled, dtype=torch.float32, device=device)
+        if self.neck is not None and images.vectors is not None:
+            vectors = torch.as_tensor(images.vectors, dtype=torch.float32, device=device)
+            valid = torch.ones(vectors.shape[:2], dtype=torch.bool, device=device)
+            if images.lengths is not None:
+                valid = lengths_to_valid(torch.as_tensor(images.lengths, device=device), vectors.shape[1])
+        return vectors, valid, pooled
 
-    def _pooled(self, images: Features) -> Tensor:
-        if images.pooled is None:
+    def _fragments(self, vectors: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        if self.training and self.drop:
+            fate = draw("region drop", lambda: torch.rand(valid.shape, device=valid.device))
+            kept = valid & (fate > self.drop)
+            valid = torch.where(kept.any(dim=1, keepdim=True), kept, valid)
+        return self.fragment_dropout(self.fragment_scale(vectors)).masked_fill(~valid[..., None], 0.0), valid
+
+    def _pooled(self, pooled: Tensor | None) -> Tensor:
+        if pooled is None:
             raise DataError("this run reads a pooled vector, found only fragments; give --pooled FILE")
-        raw = torch.as_tensor(images.pooled, dtype=torch.float32, device=self.pooled_linear.weight.device)
-        scaled = self.pooled_dropout(self.pooled_scale(raw))
+        scaled = self.pooled_dropout(self.pooled_scale(pooled))
         out: Tensor = self.pooled_linear(scaled)
         return out if self.pooled_mlp is None else out + self.pooled_mlp(scaled)

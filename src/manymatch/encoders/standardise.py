@@ -63,4 +63,8 @@ class Standardise(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """(..., c) -> (..., c)."""
-        return ((self._rooted(values) - self.mean) / self.spread).clamp(-self.clip, self.clip)
+        out = self._rooted(values) - self.mean
+        if out.requires_grad:
+            return (out / self.spread).clamp(-self.clip, self.clip)
+        # Features need no gradient, and three copies of a batch of them would be most of a step's memory.
+        return out.div_(self.spread).clamp_(-self.clip, self.clip)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..data.official_text import read_vocabulary
 from ..data.text import Tokenizer, Vocabulary
 from ..errors import DataError, UnknownName
+from .images import Tuning
 
 __all__ = ["TextInput", "read_at"]
 
-_TOWERS = ("bigru", "bigru:FILE", "bert:FOLDER")
+_TOWERS = ("bigru", "bigru:FILE", "bert:FOLDER", "hf:NAME-OR-FOLDER", "onnx:FILE")
 _BERT = {
     "hidden_size": 768,
     "num_hidden_layers": 12,
@@ -36,42 +37,79 @@ class TextInput:
     """What a text tower will be given: written into the run, enough to build the tower again.
 
     Attributes:
-        tower: "bigru", "bert" or "bag".
-        vocabulary: words of the training captions (for "bag" pairs of words too), or BERT's word-pieces.
-        config: of "bert", what `transformers.BertConfig` is made from.
+        tower: "bigru", "bert", "bag", "hf" or "onnx".
+        vocabulary: words of the training captions (for "bag" pairs of words too), or BERT's word-pieces; none of "hf"
+            and "onnx", whose tokeniser stays in its folder.
+        config: of "bert", what `transformers.BertConfig` is made from; of "hf" and "onnx", what the network is.
+        backbone: of "hf" and "onnx", where it is: source, revision, and digests of its words and its weights.
     """
 
     tower: str
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary = field(default_factory=lambda: Vocabulary(()))
     config: Mapping[str, Any] | None = None
+    backbone: Mapping[str, Any] | None = None
+
+    @property
+    def pooled_width(self) -> int:
+        """Of a pretrained network's own vector of a text; 0 of others."""
+        return int((self.config or {}).get("pooled_width", 0))
 
     def to_json(self) -> dict[str, Any]:
-        out = {"tower": self.tower, "vocabulary": self.vocabulary.to_json()}
-        return out if self.config is None else out | {"config": dict(self.config)}
+        out: dict[str, Any] = {"tower": self.tower}
+        if self.backbone is None:
+            out["vocabulary"] = self.vocabulary.to_json()
+        for name, value in (("config", self.config), ("backbone", self.backbone)):
+            if value is not None:
+                out[name] = dict(value)
+        return out
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> TextInput:
-        return cls(value["tower"], Vocabulary.from_json(value["vocabulary"]), value.get("config"))
+        backbone = value.get("backbone")
+        words = Vocabulary.from_json(value["vocabulary"]) if backbone is None else Vocabulary(())
+        return cls(value["tower"], words, value.get("config"), backbone)
 
 
 def read_at(
-    captions: Iterable[str], tower: str | None, *, least: int, longest: int | None = None, released: bool = False
+    captions: Iterable[str],
+    tower: str | None,
+    *,
+    least: int,
+    longest: int | None = None,
+    released: bool = False,
+    tuning: Tuning = "frozen",
 ) -> TextInput:
     """What the named text tower reads.
 
     Args:
         captions: of the training split.
-        tower: "bigru" (default), "bigru:FILE" with a file of word vectors to begin from, or "bert:FOLDER" with
-            config.json, vocab.txt and model.safetensors. Only BERT's folder is read here, and not its weights.
+        tower: "bigru" (default), "bigru:FILE" with a file of word vectors to begin from, "bert:FOLDER" with
+            config.json, vocab.txt and model.safetensors, "hf:NAME-OR-FOLDER" of a pretrained text network, or
+            "onnx:FILE" of an exported one. Weights are not read here.
         least: a word must occur this often (BiGRU).
         longest: words kept of a text, 0 keeps all (BiGRU); default 24, or all if `released`.
         released: the published systems' words and numbers, see `Vocabulary.build` (BiGRU).
+        tuning: what of a pretrained network ("hf:...") learns.
 
     Raises:
         UnknownName: another tower.
-        DataError: "bert" without a folder, or with one that holds no uncased BERT.
+        DataError: "bert" without a folder, or with one that holds no uncased BERT; "hf" that is no text network; a
+            tuning of another tower.
     """
     name, _, source = (tower or "bigru").partition(":")
+    if name == "hf":
+        from .pretrained.texts import read_pretrained
+
+        return read_pretrained(f"hf:{source}")
+    if tuning != "frozen":
+        raise DataError(
+            f"text_tuning={tuning} is for a pretrained network (--text-tower hf:NAME), found {tower or 'none'}; "
+            "leave it out"
+        )
+    if name == "onnx":
+        from .pretrained.onnx_texts import read_onnx_texts
+
+        return read_onnx_texts(f"onnx:{source}")
     if name == "bert":
         return _read_bert(source)
     if name != "bigru":

@@ -20,7 +20,7 @@ from ..data.matches import Matches
 from ..data.pairs import Pairs
 from ..errors import DataError, UnknownName
 from .curves import LEAST_NAMED, Tally, fit_curve
-from .encoding import encode, usable
+from .encoding import encode, looks, usable
 from .measures import Ints
 from .protocols import PROTOCOLS, Asked
 from .protocols.graded import RIGHT
@@ -114,7 +114,7 @@ def calibrate(
         DataError: nothing to encode, an embedding or a score that is not finite, or a truth the pairs do not have.
         UnknownName: no such truth.
     """
-    pairs, _ = usable(model.image_input == "pixels", pairs, progress)
+    pairs, _ = usable(looks(model, pairs), pairs, progress)
     drawn = _drawn(pairs, seed)
     known = _right_answers(drawn, truth)
     images, captions = (items.to(model.device) for items in encode(model, drawn, batch_size, progress))

@@ -16,7 +16,7 @@ from ..data.files import Progress
 from ..data.pairs import Pairs
 from ..errors import DataError, UnknownName
 from ..methods import Model
-from ..runs import load, read_run
+from ..runs import load, names_network, read_run
 from .comparison import Comparison
 from .duplicates import duplicates
 from .encoding import encode, scores_of, seen, usable
@@ -152,6 +152,8 @@ def _names(runs: Sequence[str | Path | Model]) -> list[str]:
 def _known(label: str, run: str | Path | Model) -> _Given:
     if not isinstance(run, str | Path):
         return _Given(label, lambda: run, run.image_input == "pixels")
+    if names_network(run):
+        return _Given(label, partial(load, run, device="auto"), pixels=True)
     value = read_run(run)
     stopped = () if value.get("finished", True) else (f"{label} is not trained to its end",)
     pixels = value["images"]["tower"] != "features"

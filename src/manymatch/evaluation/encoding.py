@@ -9,6 +9,7 @@ from ..data.check import readable
 from ..data.files import Progress
 from ..data.pairs import Pairs
 from ..embeddings import Embedding
+from ..encoders import ImageTower
 from ..errors import DataError
 from .ensemble import Joined, MeanScore
 from .scores import ModelScores
@@ -16,7 +17,7 @@ from .scores import ModelScores
 if TYPE_CHECKING:
     from ..methods import Model
 
-__all__ = ["Embedded", "encode", "expect_both", "scores_of", "seen", "unlike", "usable"]
+__all__ = ["Embedded", "encode", "expect_both", "looks", "scores_of", "seen", "unlike", "usable"]
 
 Embedded = tuple[Embedding, Embedding]
 """Embeddings of the images and of the captions."""
@@ -32,6 +33,12 @@ def seen(members: Sequence[Model], labels: Sequence[str], pairs: Pairs) -> list[
         for what, did in uses.items()
         if model.notes.get("seen", {}).get(what) == pairs.digest
     ]
+
+
+def looks(model: Model, pairs: Pairs) -> bool:
+    """Whether it reads the pictures of these pairs, and not features that were computed of them."""
+    tower = getattr(model, "images", None)
+    return model.image_input == "pixels" and not (isinstance(tower, ImageTower) and tower.takes(pairs.images))
 
 
 def usable(pixels: bool, pairs: Pairs, progress: Progress | None) -> tuple[Pairs, list[str]]:

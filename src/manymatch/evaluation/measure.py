@@ -15,7 +15,7 @@ from ..embeddings import Embedding
 from ..errors import DataError
 from .duplicates import duplicates
 from .elsewhere import Elsewhere, Given, source_of
-from .encoding import encode, scores_of, seen, unlike, usable
+from .encoding import encode, looks, scores_of, seen, unlike, usable
 from .health import health
 from .measures import Floats, interval, resampled
 from .metrics import check_ties, queries
@@ -93,7 +93,7 @@ def evaluate(
     members = cast("list[Model]", list(models) if isinstance(models, Sequence) else [models])
     labels = _labels(members, run)
     notes = seen(members, labels, pairs)
-    pairs, left_out = usable(any(model.image_input == "pixels" for model in members), pairs, progress)
+    pairs, left_out = usable(any(looks(model, pairs) for model in members), pairs, progress)
     notes += left_out + unlike(members) + (duplicates(pairs).notes() if find_duplicates else [])
     encoded = [encode(model, pairs, batch_size, progress) for model in members]
     alone = encoded[0] if len(members) == 1 else (None, None)

@@ -26,7 +26,7 @@ __all__ = [
     "methods_table",
 ]
 
-_NOT_METHODS = {"base", "model", "recipe", "settings"}
+_NOT_METHODS = {"base", "encoding", "model", "recipe", "settings"}
 
 
 def methods() -> list[str]:
@@ -77,7 +77,7 @@ def methods_table() -> list[dict[str, Any]]:
                 "name": name,
                 "paper": cls.paper,
                 "summary": cls.summary,
-                "kind": "fitted in closed form" if cls.fitted else "trained",
+                "kind": cls.kind if cls.fitted else "trained",
                 "similarity": type(cls().similarity()).__name__,
                 "fields": defaults,
                 "presets": {k: dict(v) for k, v in cls.presets.items()},

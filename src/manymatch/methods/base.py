@@ -36,6 +36,8 @@ from ..encoders import (
     look_at,
     read_at,
 )
+from ..encoders.images import Tuning
+from ..encoders.pretrained import on_backbone
 from ..errors import DataError, UnknownName
 from ..losses import InfoNCE, Objective, Term, Triplet
 from ..relations import Relation
@@ -44,6 +46,7 @@ from .recipe import Recipe
 from .settings import check_ranges, check_value, hints_of
 
 if TYPE_CHECKING:
+    from ..data.store import Where
     from .model import Model
 
 __all__ = ["Method", "Recipe"]
@@ -78,6 +81,11 @@ class Method:
             images look alike).
         batch: images a step ("pairs": pairs).
         captions: captions of an image in a batch; 0 takes all it has.
+        image_tuning, text_tuning: what of a pretrained tower (hf:NAME) learns: nothing ("frozen"), all of it ("tuned"),
+            or small matrices beside it ("lora").
+        backbone_rate: learning rate of the last layer of a tower that is tuned, as a multiple of the base rate.
+        layer_decay: each layer of it further from the output learns at this share of the rate of the one after it.
+        lora_rank: rank of LoRA's matrices, which learn at the full rate.
         objective: "auto" takes "infonce" below 20,000 training images, else what was published.
         margin: of the triplet, in units of similarity.
         reduction: of the triplet over its anchors.
@@ -93,6 +101,10 @@ class Method:
     paper: ClassVar[str] = ""
     summary: ClassVar[str] = ""
     fitted: ClassVar[bool] = False
+    kind: ClassVar[str] = "fitted in closed form"
+    """How a fitted one gets its weights, for tables."""
+    learns: ClassVar[bool] = True
+    """Whether training pairs say anything to it; what is taken as it is reads none."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     published_objective: ClassVar[str] = "triplet"
     """What `objective="auto"` takes on large data."""
@@ -107,6 +119,9 @@ class Method:
     ranges: ClassVar[Ranges] = {
         **dict.fromkeys(("dim", "word_dim", "hidden", "least_count"), (1, math.inf)),
         **dict.fromkeys(("dropout", "feature_dropout", "region_drop", "word_drop"), _SHARE),
+        "backbone_rate": (1e-6, 1e3),
+        "layer_decay": (1e-3, 1.0),
+        "lora_rank": (1, 4096),
         "longest_side": (16, 4096),
         "batch": (2, math.inf),
         "captions": (0, math.inf),
@@ -133,6 +148,11 @@ class Method:
     sampling: Literal["images", "pairs", "neighbours"] = "images"
     batch: int = 192
     captions: int = 2
+    image_tuning: Tuning = "frozen"
+    text_tuning: Tuning = "frozen"
+    backbone_rate: float = 0.1
+    layer_decay: float = 0.8
+    lora_rank: int = 8
     objective: str = "auto"
     margin: float = 0.2
     reduction: Literal["mean", "sum"] = "mean"
@@ -183,6 +203,9 @@ class Method:
 
     def image_tower(self, inputs: ImageInput) -> ImageTower:
         """The image tower for what the data hold."""
+        if inputs.backbone is not None:
+            inner = self.image_tower(replace(inputs, tower="features", backbone=None))
+            return on_backbone(inputs, inner, rate=self.backbone_rate, decay=self.layer_decay)
         if inputs.tower == "cnn":
             head = self.head(self.dim, "image")
             return PixelTower(inputs, self.pool("image"), head, dim=self.dim, dropout=self.dropout / 2)
@@ -206,9 +229,24 @@ class Method:
 
     def text_tower(self, inputs: TextInput) -> TextTower:
         """The text tower."""
+        if inputs.backbone is not None:
+            return self.pretrained_texts(inputs)
         if inputs.tower == "bert":
             return self.bert(inputs)
         return self.bigru(inputs, "states", self.dim)
+
+    def pretrained_texts(self, inputs: TextInput) -> TextTower:
+        """A tower over a pretrained text network, whose head sees its projected token states."""
+        if inputs.tower == "onnx":
+            from ..encoders.pretrained.onnx_texts import OnnxTexts
+
+            common: dict[str, Any] = {"dropout": self.dropout, "drop": self.word_drop}
+            return OnnxTexts(inputs, self.head(self.dim, "text"), dim=self.dim, pool=self.pool("text"), **common)
+        from ..encoders.pretrained.texts import PretrainedTexts
+
+        settings: dict[str, Any] = {"tuning": self.text_tuning, "rate": self.backbone_rate, "decay": self.layer_decay}
+        settings |= {"rank": self.lora_rank, "dropout": self.dropout, "drop": self.word_drop}
+        return PretrainedTexts(inputs, self.head(self.dim, "text"), dim=self.dim, pool=self.pool("text"), **settings)
 
     def bert(self, inputs: TextInput, **settings: Any) -> BertTower:
         """A BERT tower whose head sees its projected word pieces; `settings` are further ones of the tower's."""
@@ -272,25 +310,40 @@ class Method:
     def inputs(self, pairs: Pairs, image_tower: str | None, text_tower: str | None) -> tuple[ImageInput, TextInput]:
         """What the towers will be given, from the training pairs."""
         return (
-            look_at(pairs, image_tower, longest_side=self.longest_side),
-            read_at(pairs.captions, text_tower, least=self.least_count, released=self.mode == "released"),
+            look_at(pairs, image_tower, longest_side=self.longest_side, tuning=self.image_tuning, rank=self.lora_rank),
+            read_at(
+                pairs.captions,
+                text_tower,
+                least=self.least_count,
+                released=self.mode == "released",
+                tuning=self.text_tuning,
+            ),
         )
 
     def build(
-        self, pairs: Pairs, *, image_tower: str | None = None, text_tower: str | None = None, seed: int = 0
+        self,
+        pairs: Pairs,
+        *,
+        image_tower: str | None = None,
+        text_tower: str | None = None,
+        seed: int = 0,
+        store: Where = None,
+        say: Callable[[str], None] | None = None,
     ) -> Model:
         """An untrained model for these training pairs: vocabulary and feature statistics are theirs.
 
         Args:
             pairs: the training split.
-            image_tower: "features", "cnn" or a backbone ("resnet152", or "resnet152:FILE" with its weights); default:
-                what the data hold.
-            text_tower: "bigru", "bigru:FILE" (word vectors its table begins from) or "bert:FOLDER".
+            image_tower: "features", "cnn", a backbone ("resnet152", or "resnet152:FILE" with its weights), or a
+                pretrained network ("hf:NAME", "hf:FOLDER", "onnx:FILE"); default: what the data hold.
+            text_tower: "bigru", "bigru:FILE" (word vectors its table begins from), "bert:FOLDER", or a pretrained
+                network ("hf:NAME", "hf:FOLDER").
             seed: of the starting weights.
+            store, say: as `Model.supply`: where features of a frozen image network are kept, and who is told.
         """
         from .model import Model
 
-        return Model.fresh(self.resolve(pairs), pairs, image_tower, text_tower, seed)
+        return Model.fresh(self.resolve(pairs), pairs, image_tower, text_tower, seed, store=store, say=say)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
 
 from ..data.pairs import Item, Pairs
-from ..encoders import BagOfWords, Head, ImageInput, LinearFeatures, PointHead, TextInput, look_at
+from ..encoders import BagOfWords, Head, ImageInput, ImageTower, LinearFeatures, PointHead, TextInput, look_at
 from ..encoders.linear import weigh_terms
+from ..encoders.pretrained import is_pretrained, on_backbone
+from ..encoders.pretrained.backed import Backed
 from ..errors import DataError, UnknownName
 from ..similarity import Cosine, Similarity
 from .base import Method, Ranges
@@ -29,6 +31,8 @@ _BLOCK = 512
 @dataclass(frozen=True, kw_only=True)
 class CCA(Method):
     """Canonical directions of image features and caption words, each scaled by its correlation.
+
+    Image features are files of the user's, or the pooled vector of a pretrained network.
 
     Attributes:
         image_ridge: added to the image covariance, in units of its mean eigenvalue.
@@ -66,19 +70,31 @@ class CCA(Method):
         return self
 
     def inputs(self, pairs: Pairs, image_tower: str | None, text_tower: str | None) -> tuple[ImageInput, TextInput]:
-        if image_tower not in (None, "features"):
-            raise UnknownName("image tower of cca", image_tower, ("features",))
+        backed = is_pretrained(image_tower)
+        if image_tower not in (None, "features") and not backed:
+            raise UnknownName("image tower of cca", image_tower, ("features", "hf:NAME", "onnx:FILE"))
         if text_tower not in (None, "bag"):
             raise UnknownName("text tower of cca", text_tower, ("bag",))
-        if pairs.features is None:
-            raise DataError("cca is a linear map of precomputed features, found none; give --features or --pooled FILE")
-        vocabulary, _ = self._terms(pairs)
-        return look_at(pairs, "features", longest_side=self.longest_side), TextInput("bag", vocabulary)
+        if pairs.features is None and not backed:
+            raise DataError(
+                "cca is a linear map of features, found none; give --features or --pooled FILE, or a pretrained "
+                "network with --image-tower hf:NAME"
+            )
+        tower = image_tower if backed else "features"
+        images = look_at(pairs, tower, longest_side=self.longest_side, fragments=not backed)
+        if backed and images.fragments:
+            raise DataError(
+                f"cca: {image_tower} gives fragments and no pooled vector, which a closed form needs; take another"
+            )
+        return images, TextInput("bag", self._terms(pairs)[0])
 
     def _terms(self, pairs: Pairs) -> tuple[Any, Tensor]:
         return weigh_terms(pairs.captions, least=self.least_count, least_pairs=self.least_pairs, most=self.most_terms)
 
-    def image_tower(self, inputs: ImageInput) -> LinearFeatures:
+    def image_tower(self, inputs: ImageInput) -> ImageTower:
+        if inputs.backbone is not None:
+            inner = self.image_tower(replace(inputs, tower="features", backbone=None))
+            return on_backbone(inputs, inner, rate=1.0, decay=1.0)
         return LinearFeatures(inputs, self.head(self.dim, "image"), dim=self.dim)
 
     def text_tower(self, inputs: TextInput) -> BagOfWords:
@@ -90,7 +106,7 @@ class CCA(Method):
         With whitened sides `Lx^-1 Cxy Ly^-T = U S V^T` the directions are `Lx^-T U S` and `Ly^-T V S`; any square root
         gives the same ones, and Cholesky's is the cheapest.
         """
-        images, texts = model.images, model.texts
+        images, texts = model.images.inner if isinstance(model.images, Backed) else model.images, model.texts
         assert isinstance(images, LinearFeatures) and isinstance(texts, BagOfWords)
         texts.weights.copy_(self._terms(pairs)[1])
         say(f"sums over {len(pairs)} images and {len(pairs.captions)} captions ({len(texts.vocabulary)} terms)")

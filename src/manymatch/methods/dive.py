@@ -128,6 +128,8 @@ class DivE(Method):
         return ProjectorNeck(projector, self.pool("image"), dim=self.dim, twice=published, dropout=self.dropout)
 
     def text_tower(self, inputs: TextInput) -> TextTower:
+        if inputs.backbone is not None:
+            return self.pretrained_texts(inputs)
         if inputs.tower == "bert":
             return self.bert(inputs, pooling="cls" if self.bert_pooling == "cls" else MaxPool())
         words = self.text_fragments == "words"

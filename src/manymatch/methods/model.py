@@ -4,45 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..calibration import Calibration
 from ..data.features import Features, Pixels
-from ..data.pairs import Images, Pairs
-from ..data.pictures import FolderPictures
-from ..data.text import Tokens, texts_of
+from ..data.pairs import Pairs
+from ..data.text import Tokens
 from ..draws import recorded
-from ..embeddings import Embedding, Encoded
-from ..encoders import (
-    Attention,
-    ImageInput,
-    ImageTower,
-    TextInput,
-    TextTower,
-    attention_of_images,
-    attention_of_texts,
-    split_tower,
-)
+from ..embeddings import Encoded
+from ..encoders import ImageInput, TextInput, split_tower
 from ..errors import CheckpointError, DataError
 from ..losses import Objective, score
 from ..relations import Relation
 from ..similarity import Similarity
 from .base import Method
+from .encoding import Encoders
+
+if TYPE_CHECKING:
+    from ..data.store import Where
 
 __all__ = ["Batch", "Model"]
 
 _TRAINING_ONLY = ("objective_terms.", "relation.")
-
-Progress = Callable[[int], object] | None
+_PLACES = ("source", "revision")
+"""Of a pretrained network's facts: where it was found, and not what it is."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +45,7 @@ class Batch:
     matches: Tensor
 
 
-class Model(nn.Module):
+class Model(Encoders):
     """Two towers and the similarity they were trained with. Made by `Method.build` or `load`.
 
     Attributes:
@@ -73,8 +64,8 @@ class Model(nn.Module):
     def __init__(self, method: Method, image_input: ImageInput, text_input: TextInput) -> None:
         super().__init__()
         self.method, self.input_of_images, self.input_of_texts = method, image_input, text_input
-        self.images: ImageTower = method.image_tower(image_input)
-        self.texts: TextTower = method.text_tower(text_input)
+        self.images = method.image_tower(image_input)
+        self.texts = method.text_tower(text_input)
         self.similarity: Similarity = method.similarity()
         self.objective_terms: Objective = Objective({}) if method.fitted else method.objective_terms()
         self.relation: Relation | None = None if method.fitted else method.relation()
@@ -85,8 +76,22 @@ class Model(nn.Module):
         self._stored: dict[str, Any] | None = None
 
     @classmethod
-    def fresh(cls, method: Method, pairs: Pairs, image_tower: str | None, text_tower: str | None, seed: int) -> Model:
-        """Seeded starting weights, with vocabulary and feature statistics of these training pairs."""
+    def fresh(
+        cls,
+        method: Method,
+        pairs: Pairs,
+        image_tower: str | None,
+        text_tower: str | None,
+        seed: int,
+        *,
+        store: Where = None,
+        say: Callable[[str], None] | None = None,
+    ) -> Model:
+        """Seeded starting weights, with vocabulary and feature statistics of these training pairs.
+
+        Args:
+            store, say: as `supply`, for statistics of what a frozen image network sees.
+        """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = cls(method, *method.inputs(pairs, image_tower, text_tower))
@@ -94,7 +99,8 @@ class Model(nn.Module):
                 said = tower.begin(split_tower(source)[1])
                 model.begun += [said] if said else []
                 model.from_random[start] = split_tower(source)[1] is None
-        model.images.fit_input(pairs.images)
+        if method.learns:
+            model.images.fit_input(model.supply(pairs, store, say).images)
         return model
 
     @property
@@ -106,99 +112,10 @@ class Model(nn.Module):
     def summary(self) -> str:
         """How it was made, for tables: method, and what its "auto" fields and preset came to."""
         m = self.method
-        parts = ["fitted in closed form" if m.fitted else f"objective {m.objective}"]
+        parts = [m.kind if m.fitted else f"objective {m.objective}"]
         parts += [f"preset {m.preset}"] if m.preset else []
         parts += [f"mode {m.mode}"] if m.mode != "paper" else []
         return f"{self.name}: {', '.join(parts)}"
-
-    @property
-    def image_input(self) -> str:
-        """What the image tower reads: "features" or "pixels"."""
-        return self.images.reads
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.parameters()).device
-
-    # ---- encoding
-
-    def prepare_images(self, images: Any) -> Features | Pixels:
-        """Anything that can be encoded, as the tower reads it.
-
-        Args:
-            images: `Images` (pairs.images), `Features`, `Pixels`, or a list of paths and PIL images.
-
-        Raises:
-            DataError: something else, or not what this run's tower reads.
-        """
-        if isinstance(images, Features | Pixels):
-            return images
-        if isinstance(images, Images) and self.image_input == "features":
-            return images.read_features()
-        return self.images.prepare(_opened(images))
-
-    def encode_images(self, images: Any, *, batch_size: int = 256, progress: Progress = None) -> Embedding:
-        """Embeddings of n images, on the CPU, without gradients.
-
-        Args:
-            images: as `prepare_images`, or one path or PIL image.
-            batch_size: images at a time; it changes no embedding beyond rounding.
-            progress: told how many images were done after each batch.
-        """
-        if isinstance(images, str | Path | Image.Image):
-            images = [images]
-        return self._encode(images, len(images), batch_size, progress, lambda x: self.images(self.prepare_images(x)))
-
-    def encode_texts(self, texts: Any, *, batch_size: int = 256, progress: Progress = None) -> Embedding:
-        """Embeddings of n texts, on the CPU, without gradients; consecutive chunks of `batch_size`."""
-        words = texts_of(texts)
-        return self._encode(words, len(words), batch_size, progress, lambda x: self.texts(self.texts.tokens(x)))
-
-    def _encode(
-        self, items: Any, count: int, size: int, progress: Progress, encode: Callable[[Any], Encoded]
-    ) -> Embedding:
-        if size < 1:
-            raise DataError(f"batch_size {size}, expected at least 1")
-        if count == 0:
-            raise DataError("nothing to encode: found an empty list, expected at least one item")
-        parts = []
-        with self._at_rest():
-            for start in range(0, count, size):
-                parts.append(encode(items[start : start + size]).embedding.to("cpu", torch.float32))
-                if progress is not None:
-                    progress(len(parts[-1]))
-        return type(parts[0]).concat(parts)
-
-    @contextmanager
-    def _at_rest(self) -> Iterator[None]:
-        """Not training, and without gradients."""
-        was_training = self.training
-        if was_training:
-            # Only then: toggling is not safe over threads, and a loaded model never needs it.
-            self.eval()
-        try:
-            with torch.inference_mode():
-                yield
-        finally:
-            if was_training:
-                self.train()
-
-    def attend_images(self, images: Any) -> list[Attention]:
-        """What each element of n images reads of their fragments; `images` as `prepare_images`, in one batch."""
-        if self.image_input == "pixels" and not isinstance(images, Features | Pixels):
-            images = _opened(images)
-        sizes = None if isinstance(images, Images | Features | Pixels) else [picture.size for picture in images]
-        with self._at_rest():
-            return attention_of_images(self.images, self.prepare_images(images), sizes)
-
-    def attend_texts(self, texts: Any) -> list[Attention]:
-        """What each element of n texts reads of their words, in one batch."""
-        with self._at_rest():
-            return attention_of_texts(self.texts, texts_of(texts))
-
-    def knows(self, text: str) -> bool:
-        """Whether the text tower knows any word of it; if not, its embedding says nothing of the text."""
-        return self.texts.vocabulary.knows(text)
 
     # ---- training
 
@@ -285,10 +202,36 @@ class Model(nn.Module):
             return model
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"run description: {error}; it was written by another version") from None
+        except DataError as error:
+            # A pretrained network that is not where it was, or a library that is not installed.
+            raise CheckpointError(f"run: {error}") from None
+
+    def essence(self) -> dict[str, Any]:
+        """`describe` without the places where pretrained networks were found: their digests say what they are."""
+        value = self.describe()
+        for side in ("images", "texts"):
+            if backbone := value[side].get("backbone"):
+                kept = {name: fact for name, fact in backbone.items() if name not in _PLACES}
+                value[side] = {**value[side], "backbone": kept}
+        return value
+
+    def borrowed(self, name: str) -> bool:
+        """Whether a weight is a pretrained network's own, read from its folder each time."""
+        side, _, rest = name.partition(".")
+        return side in ("images", "texts") and bool(getattr(self, side).borrowed(rest))
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """As of any module; borrowed weights never learn."""
+        super().requires_grad_(requires_grad)
+        for name, parameter in self.named_parameters():
+            if self.borrowed(name):
+                parameter.requires_grad_(False)
+        return self
 
     def search_state(self) -> dict[str, Tensor]:
-        """The weights that searching needs: towers and similarity."""
-        return {k: v for k, v in self.state_dict().items() if not k.startswith(_TRAINING_ONLY)}
+        """The weights that searching needs, towers' and similarity's, without borrowed ones."""
+        state = self.state_dict()
+        return {k: v for k, v in state.items() if not k.startswith(_TRAINING_ONLY) and not self.borrowed(k)}
 
     def training_state(self) -> dict[str, Tensor]:
         """The weights that only training needs: of the objective and the relation."""
@@ -317,8 +260,11 @@ class Model(nn.Module):
         self.load_state_dict({**self.state_dict(), **state})
 
     def fingerprint(self) -> str:
-        """SHA-256 of description and search weights, hex: equal fingerprints give equal embeddings and scores."""
-        digest = hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode())
+        """SHA-256 of description and search weights, hex: equal fingerprints give equal embeddings and scores.
+
+        Borrowed weights are in it by the digests of the description.
+        """
+        digest = hashlib.sha256(json.dumps(self.essence(), sort_keys=True).encode())
         for key, value in sorted(self.search_state().items()):
             digest.update(key.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
@@ -326,17 +272,5 @@ class Model(nn.Module):
 
     def parameter_count(self) -> int:
         """Numbers that train, of towers and similarity."""
-        return sum(p.numel() for n, p in self.named_parameters() if not n.startswith(_TRAINING_ONLY))
-
-
-def _opened(images: Any) -> list[Image.Image]:
-    return images.decode() if isinstance(images, Images) else [_open(image, n) for n, image in enumerate(images)]
-
-
-def _open(image: str | Path | Image.Image, place: int) -> Image.Image:
-    if isinstance(image, Image.Image):
-        return image
-    if not isinstance(image, str | Path):
-        raise DataError(f"images[{place}]: found {type(image).__name__}, expected a path or a PIL image")
-    path = Path(image)
-    return FolderPictures(path.parent).open(path.name)
+        named = self.named_parameters()
+        return sum(p.numel() for n, p in named if not n.startswith(_TRAINING_ONLY) and not self.borrowed(n))

@@ -96,8 +96,8 @@ class VSEInfinity(Method):
         return BackboneTower(inputs, neck, head, drop=self.region_drop, whole=True, fixed_norm=True)
 
     def text_tower(self, inputs: TextInput) -> TextTower:
-        if inputs.tower == "bert":
-            return self.bert(inputs)
+        if inputs.tower != "bigru":
+            return super().text_tower(inputs)
         return self.bigru(inputs, "states", self.dim, drop_marks=self.drop_marks)
 
     def inputs(self, pairs: Pairs, image_tower: str | None, text_tower: str | None) -> tuple[ImageInput, TextInput]:

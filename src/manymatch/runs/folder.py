@@ -25,7 +25,17 @@ from ..errors import CheckpointError, DataError
 from ..methods import Model
 from .devices import device_named
 
-__all__ = ["FORMAT", "load", "make_folder", "read_run", "save_search", "save_tensors", "save_training"]
+__all__ = [
+    "FORMAT",
+    "is_run",
+    "load",
+    "make_folder",
+    "names_network",
+    "read_run",
+    "save_search",
+    "save_tensors",
+    "save_training",
+]
 
 FORMAT = 1
 _TRAINING = "training/weights.safetensors"
@@ -35,7 +45,8 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
     """A safetensors file, whole or not at all."""
     with whole_file(path) as temporary:
         flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(flat, temporary, metadata=dict(metadata or {}))
+        # An empty mapping makes a header that cannot be read where there are no tensors.
+        save_file(flat, temporary, metadata=dict(metadata or {}) or None)
 
 
 def make_folder(out: Path, what: str) -> None:
@@ -107,17 +118,32 @@ def read_run(folder: str | Path) -> dict[str, Any]:
     return dict(value)
 
 
+def names_network(run: str | Path) -> bool:
+    """Whether a run is named as a pretrained network, "hf:NAME" or "hf:FOLDER"."""
+    return str(run).startswith("hf:") and not Path(run).exists()
+
+
+def is_run(run: str | Path) -> bool:
+    """Whether `load` is for it: a folder, or a pretrained network."""
+    return names_network(run) or Path(run).is_dir()
+
+
 def load(folder: str | Path, *, device: str = "cpu") -> Model:
     """The trained model of a run folder (or of an index's `run/`), ready to encode and score.
 
     Args:
-        folder: the run.
+        folder: the run; or "hf:NAME" or "hf:FOLDER", a pretrained network of pictures and texts as it is.
         device: where it computes; "auto" takes a GPU when there is one. Embeddings come back to the CPU.
 
     Raises:
         CheckpointError: no run there, another format, weights that do not fit, or a calibration that cannot be read.
+        DataError: a pretrained network that is not found, or lacks a half.
         Error: a device that cannot be used.
     """
+    if names_network(folder):
+        from ..methods.pretrained import as_it_is
+
+        return as_it_is(str(folder)).to(device_named(device))
     folder = Path(folder)
     value = read_run(folder)
     model = Model.from_description(value)

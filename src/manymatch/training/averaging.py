@@ -7,9 +7,16 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from ..methods import Model
 from .plan import Plan
 
-__all__ = ["Average", "RunningAverage", "UniformMean", "make_average"]
+__all__ = ["Average", "RunningAverage", "UniformMean", "make_average", "own_state"]
+
+
+def own_state(model: nn.Module) -> dict[str, Tensor]:
+    """A model's state without the weights that it reads from a folder of their own each time, and never changes."""
+    borrowed = model.borrowed if isinstance(model, Model) else lambda name: False
+    return {name: value for name, value in model.state_dict().items() if not borrowed(name)}
 
 
 class Average(ABC):
@@ -33,7 +40,7 @@ class Average(ABC):
     @torch.no_grad()
     def take_in(self, model: nn.Module, weight: float) -> None:
         """`average = (1 - weight) * average + weight * now`."""
-        now = model.state_dict()
+        now = own_state(model)
         self.count += 1
         if not self.values:
             self.values = {k: v.detach().clone() for k, v in now.items()}
@@ -48,7 +55,7 @@ class Average(ABC):
     def swap(self, model: nn.Module) -> None:
         """Exchange the model's tensors with the average's, if there is one; calling it twice changes nothing."""
         if self.values:
-            for key, tensor in model.state_dict().items():
+            for key, tensor in own_state(model).items():
                 held = self.values[key].clone()
                 self.values[key].copy_(tensor)
                 tensor.copy_(held)

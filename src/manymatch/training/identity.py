@@ -34,7 +34,7 @@ def identity_of(
         settings: seed and recipe of the run.
         precision: that its towers compute in.
     """
-    described = model.describe()
+    described = model.essence()
     own = described["fields"]
     told = {
         "method": described["method"],
@@ -54,7 +54,7 @@ def _digest_of_features(model: Model, pairs: Pairs) -> str:
     digest, known = hashlib.sha256(), False
     for name, buffer in model.images.named_buffers():
         # Means and spreads of the training features: another feature file gives others.
-        if name.startswith(("fragment_scale.", "pooled_scale.")):
+        if name.removeprefix("inner.").startswith(("fragment_scale.", "pooled_scale.")):
             digest.update(buffer.detach().cpu().numpy().tobytes())
             known = True
     if not known and model.image_input == "features":

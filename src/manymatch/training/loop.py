@@ -71,12 +71,14 @@ class Run:
         start = self._restore(resume)
         for line in announcement(self.model, self.pairs, self.plan, f"{self.precision} on {self.device}"):
             self.tell(line)
+        give_back_freed_memory()
         self._clock = self._saved = time.perf_counter()
         feed = batches(self.model, self.pairs, self.sampler, self.plan, seed=self.config.seed, start=start)
         try:
             with interruptible() as stop, progress(self.model, self.plan, start, shown=self.bar) as bar:
                 for step, batch in feed:
                     terms = self.stepper(step, batch)
+                    del batch  # before the feed reads one more
                     for name, value in terms.items():
                         total, steps = self.sums.get(name, (0.0, 0))
                         self.sums[name] = (total + value, steps + 1)

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
+from ..encoders import ImageTower, TextTower
 from ..errors import DataError
-from ..methods import Recipe, Stage
+from ..methods import Model, Recipe, Stage
 
-__all__ = ["Freezer", "make_optimiser", "rate_factor"]
-
-
-def rate_factor(recipe: Recipe, parameter: str) -> float:
-    """Factor on the learning rate of a parameter: that of the longest start in `recipe.groups` that fits its name."""
-    return recipe.groups[start] if (start := _start(recipe, parameter)) else 1.0
+__all__ = ["Freezer", "make_optimiser", "rate_factor", "tower_rates"]
 
 
-def _start(recipe: Recipe, parameter: str) -> str:
-    return max((g for g in recipe.groups if parameter.startswith(g)), key=len, default="")
+def rate_factor(recipe: Recipe, parameter: str, towers: Mapping[str, float] | None = None) -> float:
+    """Factor on the learning rate of a parameter: that of the longest start that fits its name.
+
+    Starts are those of `recipe.groups`, and under them those of the towers' layers (`tower_rates`).
+    """
+    groups = {**(towers or {}), **recipe.groups}
+    start = max((g for g in groups if parameter.startswith(g)), key=len, default="")
+    return groups[start] if start else 1.0
+
+
+def tower_rates(model: nn.Module) -> dict[str, float]:
+    """Start of a parameter's name -> factor on the learning rate, as the model's towers say of their layers."""
+    towers = ((side, getattr(model, side, None)) for side in ("images", "texts"))
+    return {
+        f"{side}.{start}": factor
+        for side, tower in towers
+        if isinstance(tower, ImageTower | TextTower)
+        for start, factor in tower.rates().items()
+    }
 
 
 def make_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -26,11 +41,13 @@ def make_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     Groups come in the order of the parameters' names and carry their full rate as `base`, so that a saved state finds
     its parameters again.
     """
+    _expect_tuned(model, recipe)
+    layers = tower_rates(model)
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             decay = 0.0 if any(part in name for part in recipe.no_decay) else recipe.weight_decay
-            groups.setdefault((rate_factor(recipe, name), decay), []).append(parameter)
+            groups.setdefault((rate_factor(recipe, name, layers), decay), []).append(parameter)
     if not groups:
         raise DataError(
             "training: no parameter of the model trains; a loaded run is for searching, to train it on call "
@@ -46,6 +63,16 @@ def make_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         betas=recipe.betas,
         amsgrad=recipe.amsgrad,
     )
+
+
+def _expect_tuned(model: nn.Module, recipe: Recipe) -> None:
+    """Raises DataError where an image network is to be tuned that no stage lets learn."""
+    tuning = model.method.image_tuning if isinstance(model, Model) else "frozen"
+    if tuning != "frozen" and all("images.backbone.".startswith(stage.frozen) for stage in recipe.all_stages):
+        raise DataError(
+            f"training: image_tuning={tuning}, but every stage of the recipe freezes the image network; set "
+            "train_backbone=true, or leave image_tuning out"
+        )
 
 
 class Freezer:

@@ -6,7 +6,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..data.check import readable
 from ..data.pairs import Pairs
@@ -19,6 +19,9 @@ from .identity import expect_same, identity_of
 from .loop import Run, Say
 from .memory import keep_freed_memory
 from .state import STATE
+
+if TYPE_CHECKING:
+    from ..data.store import Where
 
 __all__ = ["train"]
 
@@ -36,6 +39,7 @@ def train(
     config: TrainConfig | None = None,
     resume: bool = False,
     say: Say | None = _print,
+    store: Where = None,
 ) -> Model:
     """Train (or fit in closed form) on `pairs`, keep the best by RSUM on `validate`, write the run folder.
 
@@ -47,6 +51,8 @@ def train(
         config: what to change about the method's recipe.
         resume: go on from the last save in `out`; starts a new run, and says so, when there is none.
         say: told every line worth reading; None is silent (no progress bar either).
+        store: the feature store (or its folder) that a frozen image network's features are read from, and put into
+            where they are missing; None for the usual one.
 
     Returns:
         The best model, as `load(out)` would give it.
@@ -62,9 +68,8 @@ def train(
     tell: Say = say or (lambda line: None)
     if not resume and any((out / name).is_file() for name in ("run.json", STATE)):
         raise CheckpointError(f"train: {str(out)!r} holds a run already; go on with --resume or choose another --out")
-    if model.image_input == "pixels":
-        pairs = _readable(pairs, tell)
-        validate = None if validate is None else _readable(validate, tell)
+    pairs = _supplied(model, pairs, store, tell) if model.method.learns else pairs
+    validate = None if validate is None else _supplied(model, validate, store, tell)
     make_folder(out, "train")
     _warn_of_words(model, pairs, tell)
     facts = {"data": pairs.describe(), "config": asdict(config)}
@@ -73,8 +78,11 @@ def train(
     return Run(model, pairs, validate, out, config, facts, tell, bar=say is not None).go(resume)
 
 
-def _readable(pairs: Pairs, tell: Say) -> Pairs:
-    kept = readable(pairs)
+def _supplied(model: Model, pairs: Pairs, store: Where, tell: Say) -> Pairs:
+    """The pairs as the image tower reads them, without pictures that cannot be read."""
+    kept = model.supply(pairs, store, tell)
+    if model.image_input == "pixels" and not model.images.takes(kept.images):
+        kept = readable(kept)
     if len(kept) < len(pairs):
         tell(
             f"{len(pairs) - len(kept)} pictures cannot be read and are left out; "
@@ -85,12 +93,12 @@ def _readable(pairs: Pairs, tell: Say) -> Pairs:
 
 def _warn_of_words(model: Model, pairs: Pairs, tell: Say) -> None:
     """Say it where more than one caption in a hundred is not read, or not to its end."""
-    captions, vocabulary = pairs.captions, model.texts.vocabulary
-    unknown = sum(not model.knows(caption) for caption in captions) / max(len(captions), 1)
-    cut = sum(vocabulary.cuts(caption) for caption in captions) / max(len(captions), 1)
+    captions, texts = pairs.captions, model.texts
+    unknown = sum(not texts.knows(caption) for caption in captions) / max(len(captions), 1)
+    cut = sum(texts.cuts(caption) for caption in captions) / max(len(captions), 1)
     if cut > 0.01:
         tell(
-            f"{cut:.0%} of the training captions are longer than the {vocabulary.tokenizer.longest} words that "
+            f"{cut:.0%} of the training captions are longer than the {texts.longest} words that "
             f"{model.name}'s text tower reads; their ends are not seen"
         )
     if unknown > 0.01:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import CheckpointError
 from ..methods import Model
 from ..runs import save_tensors
-from .averaging import Average
+from .averaging import Average, own_state
 
 __all__ = ["STATE", "read_facts", "read_state", "write_state"]
 
@@ -28,7 +28,7 @@ def write_state(
     path: Path, model: Model, average: Average | None, optimiser: torch.optim.Optimizer, facts: Mapping[str, Any]
 ) -> None:
     """Weights, their average, optimiser moments and `facts` (JSON: step, best, ...) in one safetensors file."""
-    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+    tensors = {f"model.{k}": v for k, v in own_state(model).items()}
     if average is not None:
         tensors |= {f"average.{k}": v for k, v in average.values.items()}
     for index, moments in optimiser.state_dict()["state"].items():
@@ -65,7 +65,8 @@ def read_state(path: Path, model: Model, average: Average | None, optimiser: tor
         part, _, rest = key.partition(".")
         parts[part][rest] = tensor
     try:
-        model.load_state_dict(parts["model"])
+        theirs = {k: v for k, v in model.state_dict().items() if model.borrowed(k)}
+        model.load_state_dict({**theirs, **parts["model"]})
     except RuntimeError as error:
         why = str(error).splitlines()[-1].strip()
         raise CheckpointError(f"resume: {str(path)!r} is of another model ({why})") from None

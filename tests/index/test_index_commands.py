@@ -48,7 +48,7 @@ def test_index_tells_what_is_stored_and_what_comes_next(data: Path) -> None:
     assert told[1].startswith(f"3 images and 5 captions in {data / 'x'}, ")
     assert told[2] == "images searched exactly; captions searched exactly"
     assert told[3].startswith(f"next: manymatch search {data / 'x'} ")
-    assert indexed(data, "--split", "train").startswith("stored 1 of 1 images (0 added, 1 replaced)")
+    assert indexed(data, "--split", "train").startswith("0 added, 0 changed, 0 moved, 0 gone, 1 as before\n")
     runs.save_search(FakeModel(seed=1), data / "run")  # type: ignore[arg-type]
     with pytest.raises(IndexMismatch, match="built with another run"):
         indexed(data)

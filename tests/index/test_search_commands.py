@@ -96,7 +96,8 @@ def test_cutting_needs_a_calibration_and_says_so(index: Path) -> None:
 def test_items_come_and_go(index: Path, more: Path) -> None:
     told = call("index-add", index, more).splitlines()
     assert told[0] == "stored 3 of 3 images (2 added, 1 replaced)"
-    assert told[1].startswith("62 images and 124 captions in ")
+    assert told[1] == "2 added, 1 changed, 0 moved, 0 gone, 0 as before"
+    assert told[2].startswith("62 images and 124 captions in ")
     assert asked(index, "red", "--where", "year=1999")["searched"] == 3
     assert call("index-delete", index, "new1", "new2#0") == "deleted 4 items\n"
     assert asked(index, "red")["searched"] == 61

@@ -143,3 +143,50 @@ def test_words_follow_updates_and_deletes(tmp_path: Path) -> None:
     for table in ("words", "fact_words"):
         connection.execute(f"INSERT INTO {table} ({table}, rank) VALUES ('integrity-check', 1)")
     connection.close()
+
+
+CHINESE = ["红色的小狗在雪地里", "一只black dog和猫", "小女孩 dog", "สุนัขสีแดง", "走る犬"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "rows"),
+    [
+        ("雪地", [1]),
+        ("猫", [2]),
+        ("女孩", [3]),
+        ("dog", [3, 2]),
+        ("black", [2]),
+        ("ｄｏｇ", [3, 2]),
+        ("สีแดง", [4]),
+        ("犬", [5]),
+        ("狼", []),
+    ],
+)
+def test_characters_are_found_inside_a_run(tmp_path: Path, typed: str, rows: list[int]) -> None:
+    with _texts(tmp_path, CHINESE).reading() as snapshot:
+        assert snapshot.words("caption", typed, 10) == rows
+
+
+def test_texts_stored_whole_are_found_by_their_runs(tmp_path: Path) -> None:
+    """An index whose full-text table was written before characters were parted."""
+    connection = sqlite3.connect(tmp_path / "old.sqlite")
+    connection.execute("CREATE VIRTUAL TABLE words USING fts5 (text, tokenize = 'unicode61 remove_diacritics 2')")
+    connection.execute("CREATE TABLE captions (row INTEGER PRIMARY KEY, image INTEGER)")
+    connection.executemany("INSERT INTO words (rowid, text) VALUES (?, ?)", [(1, "红色 的 狗"), (2, "红色的狗")])
+    from manymatch.index.store.words import best_rows
+
+    assert best_rows(connection, "image", "红色", 5) == [1]
+    assert set(best_rows(connection, "image", "红色的狗", 5)) == {1, 2}
+    connection.close()
+
+
+def test_filters_find_characters_inside_a_value(tmp_path: Path) -> None:
+    from manymatch.index.filters import parse_where
+
+    store = empty_store(tmp_path)
+    with store.writing() as change:
+        titles = ["红色的小狗", "红猫 and DOG", "dog", "狗 red"]
+        change.put("image", [image(str(n), {"title": title}) for n, title in enumerate(titles, 1)])
+    with store.reading() as snapshot:
+        for form, rows in (("title~小狗", [1]), ("title~红", [1, 2]), ("title~猫dog", [2]), ("title~dog", [2, 3])):
+            assert snapshot.passing("image", parse_where([form])).tolist() == rows, form

@@ -10,8 +10,10 @@ from .. import __version__
 from ..errors import Error
 from .check import check
 from .compare import compare
+from .convert import convert
 from .demo import demo
 from .evaluate import evaluate
+from .features import features
 from .import_checkpoint import import_checkpoint
 from .index import index, index_add, index_calibrate, index_delete
 from .index_check import index_check
@@ -36,6 +38,8 @@ app = typer.Typer(
 for _command in (
     demo,
     check,
+    convert,
+    features,
     train,
     evaluate,
     compare,

@@ -9,23 +9,20 @@ import typer
 
 from .options import (
     BatchSize,
-    EvaluatedData,
-    FeaturesOption,
-    Field,
-    Images,
-    Pooled,
+    DataOptions,
     Protocols,
     Split,
     Ties,
     Truth,
     bar,
     chosen,
-    read,
+    reads_data,
 )
 
 __all__ = ["compare"]
 
 
+@reads_data(as_option=True)
 def compare(
     runs: Annotated[
         list[Path],
@@ -33,12 +30,8 @@ def compare(
             metavar="RUN RUN...", help="Run folders, two or more; every further one is compared with the FIRST."
         ),
     ],
-    data: EvaluatedData,
-    images: Images = None,
-    features: FeaturesOption = None,
-    pooled: Pooled = None,
+    data: DataOptions,
     truth: Truth = None,
-    field: Field = None,
     split: Split = None,
     protocol: Protocols = None,
     metric: Annotated[
@@ -66,7 +59,7 @@ def compare(
     """
     from ..evaluation import compare as run
 
-    pairs = chosen(read(data, images, features, pooled, field, truth), split)
+    pairs = chosen(data.read(truth), split)
     with bar("comparing") as progress:
         found = run(
             runs,

@@ -9,38 +9,31 @@ import typer
 
 from .options import (
     BatchSize,
-    EvaluatedData,
-    FeaturesOption,
-    Field,
-    Images,
-    Pooled,
+    DataOptions,
     Protocols,
     Split,
     Ties,
     Truth,
     bar,
     chosen,
-    read,
+    reads_data,
 )
 
 __all__ = ["evaluate"]
 
 
+@reads_data(as_option=True, store=True)
 def evaluate(
     runs: Annotated[
         list[Path],
         typer.Argument(
             metavar="RUN...",
-            help="Run folders; several are evaluated as one ensemble. Or files of any other system: "
-            "scores (.npy, .npz) or ranked lists (TREC run file, JSON).",
+            help="Run folders, or hf:NAME of a pretrained network; several are evaluated as one ensemble. Or files of "
+            "any other system: scores (.npy, .npz) or ranked lists (TREC run file, JSON).",
         ),
     ],
-    data: EvaluatedData,
-    images: Images = None,
-    features: FeaturesOption = None,
-    pooled: Pooled = None,
+    data: DataOptions,
     truth: Truth = None,
-    field: Field = None,
     split: Split = None,
     protocol: Protocols = None,
     ties: Ties = "expected",
@@ -53,11 +46,17 @@ def evaluate(
     """
     from ..data.files import regular_file
     from ..evaluation import evaluate as measure
-    from ..runs import load
+    from ..methods import Model
+    from ..runs import is_run, load
 
-    pairs = chosen(read(data, images, features, pooled, field, truth), split)
+    pairs = chosen(data.read(truth), split)
     # What is not there is looked for as a file: that message names the near ones, run folders too.
-    models = [load(run, device="auto") if run.is_dir() else regular_file(run, "evaluate") for run in runs]
+    models = [load(run, device="auto") if is_run(run) else regular_file(run, "evaluate") for run in runs]
+    # A run on features of the user's must not be given those of another run's network.
+    alone = not any(isinstance(model, Model) and model.image_input == "features" for model in models)
+    for model in models:
+        if isinstance(model, Model) and pairs.features is None and alone:
+            pairs = model.supply(pairs, data.store, lambda line: typer.echo(line, err=True))
     with bar("evaluating") as progress:
         report = measure(
             models,

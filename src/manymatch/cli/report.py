@@ -7,22 +7,19 @@ from typing import Annotated
 
 import typer
 
-from .options import EvaluatedData, FeaturesOption, Field, Images, Pooled, Protocols, Split, Truth, bar, chosen, read
+from .options import DataOptions, Protocols, Split, Truth, bar, chosen, reads_data
 
 __all__ = ["report"]
 
 
+@reads_data(as_option=True)
 def report(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Run folders; the first two are shown side by side.")
     ],
-    data: EvaluatedData,
+    data: DataOptions,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The page, such as report.html.")],
-    images: Images = None,
-    features: FeaturesOption = None,
-    pooled: Pooled = None,
     truth: Truth = None,
-    field: Field = None,
     split: Split = None,
     protocol: Protocols = None,
     examples: Annotated[int, typer.Option("--examples", min=1, metavar="N", help="Queries shown of each kind.")] = 8,
@@ -41,7 +38,7 @@ def report(
     """
     from ..report import write_report
 
-    pairs = chosen(read(data, images, features, pooled, field, truth), split)
+    pairs = chosen(data.read(truth), split)
     with bar("reporting") as progress:
         path = write_report(
             list(runs),

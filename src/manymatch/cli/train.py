@@ -10,33 +10,32 @@ from typing import Annotated
 import typer
 
 from ..errors import DataError
-from .options import Data, FeaturesOption, Field, Images, Pooled, again, read
+from .options import DataOptions, reads_data
 
 __all__ = ["train"]
 
 
+@reads_data(store=True)
 def train(
     method: Annotated[str, typer.Argument(metavar="METHOD", help="As listed by: manymatch methods")],
-    data: Data,
+    data: DataOptions,
     out: Annotated[Path, typer.Option("--out", metavar="RUN", help="The run folder to write.")],
-    images: Images = None,
-    features: FeaturesOption = None,
-    pooled: Pooled = None,
-    field: Field = None,
     image_tower: Annotated[
         str | None,
         typer.Option(
             metavar="NAME[:FILE]",
-            help="features, cnn (small, from random weights), or a backbone on pictures: resnet18, 34, 50, 101, 152, "
-            "resnext101_32x8d, with :FILE from its weights. Default: features where they are given, else cnn.",
+            help="features, cnn (small, from random weights), a backbone on pictures: resnet18, 34, 50, 101, 152, "
+            "resnext101_32x8d, with :FILE from its weights; or a pretrained one: hf:NAME or hf:FOLDER (CLIP, SigLIP, "
+            "SigLIP 2, DINOv2, ViT; needs manymatch[hf]), onnx:FILE. Default: features where they are given, else cnn.",
         ),
     ] = None,
     text_tower: Annotated[
         str | None,
         typer.Option(
             metavar="NAME[:PATH]",
-            help="bigru, bigru:FILE (its words start from a file of word vectors) or bert:FOLDER (needs "
-            "manymatch[hf]). Default: bigru.",
+            help="bigru, bigru:FILE (its words start from a file of word vectors), bert:FOLDER, or a pretrained one: "
+            "hf:NAME or hf:FOLDER (CLIP, SigLIP, SigLIP 2, BERT, ModernBERT, MiniLM; both need manymatch[hf]). "
+            "Default: bigru.",
         ),
     ] = None,
     settings: Annotated[
@@ -68,18 +67,23 @@ def train(
     of_method, of_config = split_settings(method, parse_settings(settings))
     chosen = build(method, **of_method)
     config = TrainConfig(**of_config)
-    pairs = read(data, images, features, pooled, field)
+    pairs = data.captioned()
     if not pairs.splits:
         typer.echo(f"DATA has no splits: training on all {len(pairs)} images", err=True)
     training = pairs.split(split) if pairs.splits else pairs
     validation = pairs.split(val_split or "val") if val_split or "val" in pairs.splits else None
     if validation is None:
         typer.echo("DATA has no split 'val': the last weights are kept, none are chosen by validation", err=True)
-    model = chosen.build(training, image_tower=image_tower, text_tower=text_tower, seed=config.seed)
-    run(model, training, validate=validation, out=out, config=config, resume=resume)
-    run_folder, source, more = shlex.quote(str(out)), shlex.quote(str(data)), again(images, features, pooled, field)
+    towers = {"image_tower": image_tower, "text_tower": text_tower}
+    model = chosen.build(training, **towers, seed=config.seed, store=data.store, say=_told)
+    run(model, training, validate=validation, out=out, config=config, resume=resume, store=data.store)
+    run_folder, source, more = shlex.quote(str(out)), shlex.quote(str(data.path)), data.again()
     typer.echo(f"next: manymatch evaluate {run_folder} --data {source}{more}")
     typer.echo(f"or:   manymatch index {source}{more} --model {run_folder} --out X")
+
+
+def _told(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 def parse_settings(settings: Sequence[str] | None) -> dict[str, str]:

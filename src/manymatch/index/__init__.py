@@ -5,8 +5,9 @@
 answer and knows neither. `care/` checks, mends and compacts.
 """
 
+from .again import Synced
 from .answers.results import Hit, Results
 from .index import Index
 from .store.rows import Added
 
-__all__ = ["Added", "Hit", "Index", "Results"]
+__all__ = ["Added", "Hit", "Index", "Results", "Synced"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError, UnknownName
 from .local.vectors import ASKING, Space
+from .store.origins import Origin
 from .store.packed import Packed
 from .store.rows import Modality, Record
 
@@ -30,8 +31,12 @@ class Batch:
     pictures: Mapping[str, Any] | None = None
 
 
-def encoded_records(model: Model, pairs: Pairs, precision: str) -> Batch:
-    """Encode images and captions of `pairs`. Raises DataError (a picture, a number that is not finite)."""
+def encoded_records(model: Model, pairs: Pairs, precision: str, origins: Mapping[str, Origin] | None = None) -> Batch:
+    """Encode images and captions of `pairs`. Raises DataError (a picture, a number that is not finite).
+
+    Args:
+        origins: id of an image -> where it came from.
+    """
     packed = Packed.of(model.encode_images(pairs.images))
     space = Space.of(packed, precision)
     images = [
@@ -41,6 +46,7 @@ def encoded_records(model: Model, pairs: Pairs, precision: str) -> Batch:
             metadata=item.metadata,
             labels=item.labels,
             picture=None if pairs.pictures is None else item.picture,
+            origin=None if origins is None else origins.get(item.id),
         )
         for item, blob in zip(pairs, packed.blobs(precision), strict=True)
     ]

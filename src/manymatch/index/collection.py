@@ -10,7 +10,7 @@ understands them; search slices, joins and reorders them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from .filters import Where
+from .store.amending import Amended
+from .store.origins import Origin
 from .store.overview import FieldSeen
 from .store.rows import Added, Modality, Stored
 
@@ -168,6 +170,14 @@ class Reading(Protocol):
         """What `Pictures.describe` said of the pictures of this source."""
         ...
 
+    def origins(self) -> Iterator[tuple[str, Origin]]:
+        """Id and origin of the images whose origin is known."""
+        ...
+
+    def images_among(self, ids: Sequence[str]) -> set[str]:
+        """Those of the ids that are images of the collection."""
+        ...
+
     def pool(self, modality: Modality, where: Where) -> Pool | None:
         """The items that pass; None before the first item of the modality."""
         ...
@@ -180,6 +190,13 @@ class Collection(Protocol):
 
     def put(self, batch: Batch) -> Added:
         """Store a batch, all of it or nothing. Raises as `Index.add_embeddings`."""
+        ...
+
+    def amend(self, amended: Sequence[Amended], pictures: Mapping[str, Any] | None = None) -> None:
+        """Change what images are called and described as, and where their pictures lie; vectors and captions stay.
+
+        An image whose id another one takes is gone. Raises DataError: an image that is not there any more.
+        """
         ...
 
     def delete(self, ids: Sequence[str]) -> int:

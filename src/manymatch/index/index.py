@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ..errors import DataError, Error
 from . import making
-from .add import embedded_records, encoded_records
-from .attention import Attending
 from .collection import Collection
 from .filters import Where
+from .growing import Growing
 from .placement import Placement
-from .store.packed import Packed
-from .store.rows import MODALITIES, Added, Modality
+from .store.rows import MODALITIES, Added
 from .store.store import FORMAT, Store
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from ..data.pairs import Pairs, Pictures
-    from ..embeddings import Embedding
+    from ..data.pairs import Pairs
     from ..methods import Model
     from ..similarity import Similarity
 
@@ -33,11 +28,8 @@ __all__ = ["Index"]
 _PATIENCE = 5.0
 """Seconds that closing waits for what is made in the background."""
 
-_BATCH = 256
-"""Images of one acknowledged batch of `build`."""
 
-
-class Index(Attending):
+class Index(Growing):
     """An index folder. Made by `Index.build` or `Index.open`; safe to use from many threads and processes.
 
     The run it was built with is loaded when a query first needs it, so that listing and storing are quick.
@@ -67,7 +59,8 @@ class Index(Attending):
     ) -> Self:
         """Index every image and caption of `pairs`, in batches, each committed before the next begins.
 
-        A folder that already is an index of the same run is added to, so an interrupted build can be called again.
+        A folder that already is an index of the same run is added to, so an interrupted build can be called again;
+        what is there as it is now is not encoded again (`sync`).
 
         Args:
             engine: where candidates come from; None chooses by the number of items.
@@ -88,11 +81,28 @@ class Index(Attending):
             raise DataError(f"{pairs.name}: no images, so nothing to index; read data with at least one")
         # What the model cannot read must not leave an empty index of this run behind.
         model.prepare_images(pairs.images[:1])
-        wish = making.Wish(engine, precision, agreement, url, placement)
-        index = cls._opened(Path(out), making.prepared(model, Path(out), wish), model)
+        index = cls.begin(
+            model, out, engine=engine, precision=precision, agreement=agreement, url=url, placement=placement
+        )
         index.add_all(pairs, progress)
         index.refresh(told)
         return index
+
+    @classmethod
+    def begin(
+        cls,
+        model: Model,
+        out: str | Path,
+        *,
+        engine: Literal["exact", "faiss", "qdrant"] | None = None,
+        precision: Literal["float16", "float32"] = "float16",
+        agreement: float | None = None,
+        url: str | None = None,
+        placement: Placement | None = None,
+    ) -> Self:
+        """An index of this run without items, or the one that is there already. Arguments and errors as `build`."""
+        wish = making.Wish(engine, precision, agreement, url, placement)
+        return cls._opened(Path(out), making.prepared(model, Path(out), wish), model)
 
     @classmethod
     def open(cls, path: str | Path, model: Model | None = None) -> Self:
@@ -140,102 +150,6 @@ class Index(Attending):
         self.close()
 
     # ---- changing
-
-    def add_all(self, pairs: Pairs, progress: Callable[[Added, int], object] | None = None) -> Added:
-        """As `add`, in batches, each committed before the next begins.
-
-        Args:
-            progress: called after each commit with the images added and replaced so far, and the number in all.
-        """
-        total = Added()
-        for start in range(0, len(pairs), _BATCH):
-            total += self.add(pairs.take(range(start, min(start + _BATCH, len(pairs)))))
-            if progress is not None:
-                progress(total, len(pairs))
-        return total
-
-    def add(self, pairs: Pairs) -> Added:
-        """Encode and store images with their captions, in one transaction. A known id is replaced.
-
-        Raises:
-            DataError: a picture cannot be read, or an embedding is not finite; nothing is stored then.
-        """
-        if not hasattr(pairs, "images"):
-            raise DataError(f"add: got {type(pairs).__name__}, expected Pairs, such as mm.Pairs.read('more.jsonl')")
-        if not len(pairs):
-            return Added()
-        return self._collection.put(encoded_records(self.model, pairs, self._precision()))
-
-    def put_picture(
-        self, id: str, data: bytes, captions: Sequence[str] = (), metadata: Mapping[str, Any] | None = None
-    ) -> Added:
-        """Encode and store one image, given as the bytes of a file, with its captions. A known id is replaced.
-
-        The bytes are kept in the index folder, on the disk before the item is stored, and move with it. Those of an
-        item that was deleted or replaced stay until `repair` or `compact`. Where items lie on a Qdrant server, the
-        picture lies in this folder all the same.
-
-        Args:
-            captions: texts, none of them empty.
-            metadata: field -> value, as JSON can hold it.
-
-        Raises:
-            DataError: an id, captions or metadata that cannot be stored, no whole picture, a run that reads
-                precomputed features, or no room; nothing is stored then.
-        """
-        from .uploads import Upload
-
-        if self.model.image_input != "pixels":
-            raise DataError("put_picture: this run reads precomputed features, not pictures; add them with `add`")
-        upload = Upload(self.path, id, data, captions, {} if metadata is None else metadata)
-        batch = encoded_records(self.model, upload.pairs, self._precision())
-        with upload.kept():
-            return self._collection.put(batch)
-
-    def add_embeddings(
-        self,
-        ids: Sequence[str],
-        embedding: Embedding | Packed,
-        modality: Modality,
-        metadata: Sequence[Mapping[str, Any]] | None = None,
-        owners: Sequence[str | None] | None = None,
-        captions: Sequence[str | None] | None = None,
-        pictures: Sequence[str | None] | None = None,
-        source: Pictures | None = None,
-        biases: Mapping[Modality, Sequence[float] | np.ndarray[Any, Any]] | None = None,
-    ) -> Added:
-        """Store items that are encoded already, in one transaction; no model is loaded. A known id is replaced.
-
-        Args:
-            ids: one an item, each once.
-            embedding: what the run's tower gave for them.
-            modality: "image" or "caption".
-            metadata: one mapping an item.
-            owners: of captions, the image each belongs to, which is in the index.
-            captions: of captions, their words.
-            pictures, source: of images, the name of each picture, and where those names are read from.
-            biases: modality that asks -> one number an item, subtracted from its score when such a query asks (query
-                bank); none is zero.
-
-        Raises:
-            DataError: lengths that differ, an id twice or of another item, an unknown owner, a number not finite.
-            IndexMismatch: another kind or size of embedding than the index holds.
-        """
-        return self._collection.put(
-            embedded_records(
-                ids, embedding, modality, metadata, owners, captions, pictures, source, biases, self._precision()
-            )
-        )
-
-    def delete(self, ids: Sequence[str]) -> int:
-        """Delete items in one transaction, with the captions of the images among them; how many items went.
-
-        Raises:
-            UnknownName: an id that is not in the index; nothing is deleted then.
-        """
-        if isinstance(ids, str):
-            raise DataError(f"delete: ids is the string {ids!r}, expected a list of ids")
-        return self._collection.delete(list(ids))
 
     def refresh(self, told: Callable[[str], object] | None = None) -> None:
         """Make what searches derive from the items now: mapped rows, candidates, and their measured agreement.
@@ -322,7 +236,3 @@ class Index(Attending):
             "bank": bank,
             **self._collection.about(),
         }
-
-    def _precision(self) -> str:
-        with self._store.reading() as snapshot:
-            return str(snapshot.setting("precision"))

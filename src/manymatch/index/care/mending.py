@@ -19,6 +19,7 @@ from ..local.view import View
 from ..store.changes import Transaction
 from ..store.facts import facts_of, insert_facts, text_of
 from ..store.store import Store
+from ..store.words import for_words
 from ..uploads import PICTURES
 from .checking import check
 from .checkup import Checkup, Finding, Told
@@ -162,7 +163,7 @@ class _Texts(Transaction):
         facts = []
         for row, modality, owner, caption, text, metadata, labels in part:
             own = _read(metadata, {}), _read(labels, [])
-            wanted = caption if modality == "caption" else text_of(*own)
+            wanted = for_words(caption if modality == "caption" else text_of(*own))
             if text != wanted:
                 self._connection.execute("UPDATE items SET text = ? WHERE row = ?", (wanted, row))
             if owner is None:

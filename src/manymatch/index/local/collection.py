@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 from ..add import Batch, fitting
 from ..collection import Near
 from ..filters import Where
+from ..store.amending import Amended
 from ..store.overview import FieldSeen
 from ..store.rows import MODALITIES, Added, Modality, Snapshot, Stored
 from ..store.store import Store
@@ -84,6 +85,11 @@ class LocalCollection:
             if spaces != change.setting("spaces"):
                 change.set("spaces", spaces)
         return counts[0] if counts else Added()
+
+    def amend(self, amended: Sequence[Amended], pictures: Mapping[str, Any] | None = None) -> None:
+        """One transaction. Raises DataError; nothing is changed then."""
+        with self._store.writing() as change:
+            change.amend(amended, pictures)
 
     def delete(self, ids: Sequence[str]) -> int:
         """One transaction. Raises UnknownName; nothing is deleted then."""
@@ -159,6 +165,7 @@ class LocalReading:
         self.fields = snapshot.fields
         self.examples = snapshot.examples
         self.source = snapshot.source
+        self.origins, self.images_among = snapshot.origins, snapshot.images_among
 
     @cached_property
     def _view(self) -> View:

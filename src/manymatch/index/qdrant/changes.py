@@ -24,7 +24,7 @@ from .server import Server
 if TYPE_CHECKING:
     from ...similarity import Similarity
 
-__all__ = ["delete", "put"]
+__all__ = ["delete", "put", "source_number"]
 
 Array = np.ndarray[Any, Any]
 
@@ -75,7 +75,7 @@ def put(
     if not parts:
         return Added()
     held = fitting(batch, spaces)
-    source = None if batch.pictures is None else _number(batch.pictures)
+    source = None if batch.pictures is None else source_number(batch.pictures)
     try:
         for record in (record for _, _, records in parts for record in records):
             (record.caption or "").encode()
@@ -142,7 +142,7 @@ def _blocks(
             yield payloads, proxy(similarity, space.unpack(padded(payloads, space.precision)), "gallery")
 
 
-def _number(pictures: Mapping[str, Any]) -> int:
+def source_number(pictures: Mapping[str, Any]) -> int:
     """A source's number follows from what it says: writers need not agree on one."""
     told = json.dumps(dict(pictures), sort_keys=True).encode()
     return int.from_bytes(hashlib.sha256(told).digest()[:6], "big")

@@ -16,11 +16,13 @@ from ..add import Batch
 from ..local.candidates import Plan
 from ..local.vectors import Space
 from ..placement import Placement
+from ..store.amending import Amended
 from ..store.rows import MODALITIES, Added
 from ..store.store import Store
 from ..turn import Turn
+from .amending import amend
 from .api import QdrantClient
-from .changes import delete, put
+from .changes import delete, put, source_number
 from .measure import Measured, due, measure
 from .pool import Samples
 from .reading import QdrantReading
@@ -103,6 +105,16 @@ class QdrantCollection:
         settings = self._settings()
         with self._lock:
             return delete(self._there(settings), self._reading(settings), ids)
+
+    def amend(self, amended: Sequence[Amended], pictures: Mapping[str, Any] | None = None) -> None:
+        """What is renamed is put anew with the embedding it has, then the old item is deleted; see `amending`."""
+        settings = self._settings()
+        server = self._there(settings)
+        if server is None or not amended:
+            return
+        spaces = {modality: settings.space(modality) for modality in settings.spaces}
+        source = None if pictures is None else source_number(pictures)
+        amend(server, amended, pictures, source, spaces, self.put, self.delete)
 
     def refresh(self, progress: Callable[[str], object] | None = None, *, wait: bool = True) -> None:
         """Wait for the server to have its graph ready, and measure how many candidates a search has to ask for.

@@ -11,6 +11,7 @@ import base64
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,7 @@ def payload_of(modality: Modality, record: Record, order: int, shared: Mapping[s
         "biases": biases,
         "biased": 1 if any(biases) else None,
         "embedding": base64.b64encode(record.vector).decode(),
+        "origin": None if record.origin is None else [*astuple(record.origin)],
     }
     return {name: value for name, value in out.items() if value is not None}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,13 @@ from ...errors import DataError, UnknownName
 from ..filters import Where
 from ..local.candidates import Plan
 from ..local.vectors import Space
+from ..store.origins import Origin
 from ..store.overview import FieldSeen
 from ..store.rows import Modality, Stored
 from . import facets
 from .api import models
 from .filters import any_of, of, passing, term_path
-from .points import ITEM, item_of, padded, point_id
+from .points import IDENTITY, ITEM, item_of, padded, point_id
 from .pool import QdrantPool, Samples
 from .server import Server
 
@@ -137,6 +138,24 @@ class QdrantReading:
                 f"source {number} are; add these images again"
             )
         return dict(found)
+
+    def origins(self) -> Iterator[tuple[str, Origin]]:
+        pages = [] if self._server is None else self._server.scroll(of("image", models.Filter()), ["id", "origin"])
+        for page in pages:
+            for record in page:
+                payload = record.payload or {}
+                if "origin" in payload:
+                    yield str(payload["id"]), Origin(*payload["origin"])
+
+    def images_among(self, ids: Sequence[str]) -> set[str]:
+        points = []
+        for id in ids:
+            try:
+                points.append(point_id(id))
+            except UnicodeEncodeError:
+                continue
+        found = {} if self._server is None else self._server.fetch(points, IDENTITY)
+        return {str(payload["id"]) for payload in found.values() if payload["modality"] == "image"}
 
     def pool(self, modality: Modality, where: Where) -> QdrantPool | None:
         space = self._spaces.get(modality)

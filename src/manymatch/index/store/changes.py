@@ -11,8 +11,11 @@ from typing import Any
 
 from ...errors import DataError
 from .admission import Known, admit, encoded
+from .amending import Amended, amend
 from .facts import delete_facts, facts_of, insert_facts, json_rows, text_of
+from .origins import drop_origins, insert_origins
 from .rows import Added, Modality, Record, Snapshot
+from .words import for_words
 
 __all__ = ["Transaction"]
 
@@ -85,8 +88,9 @@ class Transaction(Snapshot):
         return Added(len(records) - len(known), len(known))
 
     def _insert(self, modality: Modality, records: Sequence[Record], source: int | None) -> None:
-        told = [
-            record.caption if modality == "caption" else text_of(record.metadata, record.labels) for record in records
+        texts = [
+            for_words(record.caption if modality == "caption" else text_of(record.metadata, record.labels))
+            for record in records
         ]
         first = self.last_row + 1
         self._connection.executemany(
@@ -109,18 +113,22 @@ class Transaction(Snapshot):
                     r.bias_image,
                     r.vector,
                 )
-                for row, (r, text) in enumerate(zip(records, told, strict=True), first)
+                for row, (r, text) in enumerate(zip(records, texts, strict=True), first)
             ),
         )
         self._connection.executemany(
             "INSERT INTO words (rowid, text) VALUES (?, ?)",
-            ((row, text) for row, text in enumerate(told, first) if text is not None),
+            ((row, text) for row, text in enumerate(texts, first) if text is not None),
         )
         if modality == "caption":
             self._connection.executemany(
                 "INSERT INTO captions VALUES (?, (SELECT row FROM items WHERE id = ?))",
                 ((row, record.owner) for row, record in enumerate(records, first)),
             )
+        insert_origins(
+            self._connection,
+            ((row, r.id, r.origin) for row, r in enumerate(records, first) if r.origin is not None),
+        )
         insert_facts(
             self._connection,
             (
@@ -130,6 +138,16 @@ class Transaction(Snapshot):
                 for name, value in facts_of(record.metadata, record.labels)
             ),
         )
+
+    def amend(self, amended: Sequence[Amended], pictures: Mapping[str, Any] | None = None) -> None:
+        """Change what images are called and described as; they keep their rows. Raises DataError as `amend`."""
+        source = None if pictures is None else self._source(pictures)
+        try:
+            changed = amend(self._connection, amended, source, self._known, lambda found: self._remove(found.values()))
+        except UnicodeEncodeError as error:
+            raise DataError(f"text of an image is not valid Unicode: {error.object[:80]!r}; mend it") from None
+        # Origins alone say nothing to searches.
+        self.changed |= changed
 
     def delete(self, ids: Sequence[str]) -> int:
         """Delete items and the captions of the images among them; how many items went. Raises UnknownName."""
@@ -162,6 +180,7 @@ class Transaction(Snapshot):
         gone = json_rows(sorted(rows))
         among, next_ = "row IN (SELECT value FROM json_each(?))", "(SELECT max(counter) + 1 FROM generations)"
         delete_facts(self._connection, gone)
+        drop_origins(self._connection, gone)
         for statement in (
             f"INSERT INTO words (words, rowid, text) SELECT 'delete', row, text FROM texts WHERE {among} ORDER BY row",
             f"INSERT INTO gone SELECT row, modality, {next_} FROM items WHERE {among}",

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ...data.scripts import characters
 from ...errors import DataError
 from ..filters import Condition, Value, Where, value_of
 from .words import TOKENS, all_of
@@ -170,6 +171,10 @@ def _holding(connection: sqlite3.Connection, condition: Condition) -> Array:
     if condition.kind == "range":
         bounds, values = _range(condition)
         query = f"{query} AND {bounds}"
+    elif condition.kind == "text" and any(map(characters, condition.words)):
+        # `fact_words` reads the values as users wrote them, where a run of Chinese is one word: looked for inside it.
+        query += " AND typeof(value) = 'text'" + " AND instr(lower(value), ?)" * len(condition.words)
+        values = tuple(word.lower() for word in condition.words)
     elif condition.kind == "text":
         query = """
             SELECT facts.row FROM fact_words CROSS JOIN facts ON facts.fact = fact_words.rowid

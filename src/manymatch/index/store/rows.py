@@ -16,6 +16,7 @@ import numpy as np
 from ...errors import UnknownName
 from ..filters import Value, Where
 from . import facts, words
+from .origins import Origin, origins
 from .overview import FieldSeen, overview
 
 __all__ = ["MODALITIES", "Added", "Changes", "Modality", "Record", "Snapshot", "Stored"]
@@ -35,6 +36,7 @@ class Record:
         vector: its packed embedding in the index's precision.
         owner: of a caption, the id of its image.
         bias_caption, bias_image: what is taken off its score when a caption or an image asks.
+        origin: of an image, where it came from, where that is to be known when it is indexed again.
     """
 
     id: str
@@ -46,6 +48,7 @@ class Record:
     picture: str | None = None
     bias_caption: float = 0.0
     bias_image: float = 0.0
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True)
@@ -225,6 +228,15 @@ class Snapshot:
         """What `Pictures.describe` said of the pictures of this source."""
         query = "SELECT pictures FROM sources WHERE source = ?"
         return dict(json.loads(self._connection.execute(query, (number,)).fetchone()[0]))
+
+    def origins(self) -> Iterator[tuple[str, Origin]]:
+        """Id and origin of the images whose origin is known."""
+        return origins(self._connection)
+
+    def images_among(self, ids: Sequence[str]) -> set[str]:
+        """Those of the ids that are images of the index."""
+        query = "SELECT id FROM items WHERE modality = 'image' AND id IN (SELECT value FROM json_each(?))"
+        return {id for (id,) in self._connection.execute(query, (json.dumps(list(ids)),))}
 
     # ---- filters, facets, words
 

@@ -1,6 +1,7 @@
 """Words: any text as a safe full-text query, and BM25 over what items say.
 
-Texts are told into words by FTS5's unicode61: runs of letters and digits, in any case, with or without accents.
+Texts are told into words by FTS5's unicode61: runs of letters and digits, in any case, with or without accents. It
+knows no word inside a run of Chinese or Thai, so texts are stored with blanks around each character (`for_words`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["TOKENS", "all_of", "any_of", "best_rows", "every_word", "fold", "split_words"]
+from ...data.scripts import characters, parted
+
+__all__ = ["TOKENS", "all_of", "any_of", "best_rows", "every_word", "fold", "for_words", "split_words"]
 
 Array = np.ndarray[Any, Any]
 
@@ -28,9 +31,18 @@ _PART = 1024
 
 
 def every_word(text: str) -> list[str]:
-    """The words of a text as unicode61 would part them, as often as they occur; empty where there is none."""
-    parted = "".join(char if _belongs(char) else " " for char in text)
-    return [word for word in parted.split() if any(unicodedata.category(char)[0] != "M" for char in word)]
+    """The words of a text as `for_words` stores it and unicode61 parts it, as often as they occur."""
+    return _runs(parted(text))
+
+
+def _runs(text: str) -> list[str]:
+    spaced = "".join(char if _belongs(char) else " " for char in text)
+    return [word for word in spaced.split() if any(unicodedata.category(char)[0] != "M" for char in word)]
+
+
+def for_words(text: str | None) -> str | None:
+    """A text as full-text tables are to read it: `data.scripts.parted`."""
+    return None if text is None else parted(text)
 
 
 def split_words(text: str) -> list[str]:
@@ -86,6 +98,8 @@ def best_rows(
         rows: int64, ascending; only these may be found. None: all of the modality.
     """
     words = split_words(text)
+    # Indexes made before texts were told character by character hold whole runs.
+    words += [word for word in _runs(text) if characters(word) and len(word) > 1]
     if not words or count < 1 or (rows is not None and not len(rows)):
         return []
     found = "captions.row" if modality == "caption" else "coalesce(captions.image, hits.row)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,15 @@ torch.set_num_threads(1)
 # A test says what is true, not how fast: on a busy machine any example may be slow.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def feature_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where features of pretrained towers are kept where no test says otherwise: not in the user's cache."""
+    folder = tmp_path_factory.mktemp("features")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MANYMATCH_STORE", str(folder))
+        yield folder
 
 
 class GridFeatures:

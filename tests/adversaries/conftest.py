@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from adversary_target import CANARY, Target
 
 from served import keyed, served, small_index
+
+# Where an example of every format lies.
+sys.path.append(str(Path(__file__).parents[1] / "contracts"))
 
 
 @pytest.fixture(scope="session")

@@ -125,6 +125,14 @@ def test_help_needs_no_torch() -> None:
     assert not modules & {"torch", "faiss", "fastapi"}
 
 
+def test_libraries_of_pretrained_networks_are_imported_when_one_is_used() -> None:
+    room = SOURCE / "encoders" / "pretrained"
+    names = [f"manymatch.encoders.pretrained.{path.stem}" for path in room.glob("[a-z]*.py")]
+    modules = loaded_by(f"import manymatch.training, manymatch.index, manymatch.evaluation, {', '.join(names)}")
+    assert "manymatch.encoders.pretrained.lora" in modules
+    assert not modules & {"transformers", "peft", "tokenizers", "onnxruntime", "huggingface_hub", "pyarrow", "datasets"}
+
+
 def test_reading_data_needs_no_torch() -> None:
     assert "torch" not in loaded_by("import manymatch; manymatch.Pairs")
 

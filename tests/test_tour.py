@@ -47,7 +47,11 @@ def test_every_command_and_option_of_a_page_exists(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "check", "train", "evaluate", "index", "search", "serve", "key", "methods", "import-checkpoint"]
+    "command",
+    [
+        *("demo", "check", "convert", "features", "train", "evaluate", "compare", "report", "index", "search", "serve"),
+        *("key", "methods", "import-checkpoint"),
+    ],
 )
 def test_help_teaches(command: str) -> None:
     from manymatch.cli import app

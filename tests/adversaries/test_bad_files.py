@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from bad_case import Case
 from bad_files import CASES
+from outcomes import OUTCOMES
 
 SECONDS = 30
 """How long one command may take on a busy machine; most take a hundredth of a second."""
@@ -71,7 +72,7 @@ def child() -> Iterator[Child]:
 
 def test_there_are_enough() -> None:
     names = {case.name for case in CASES}
-    assert len(CASES) >= 1000 and len(names) == len(CASES) and names >= SLOW
+    assert len(CASES) >= 1000 and len(names) == len(CASES) and names >= SLOW and names >= OUTCOMES.keys()
 
 
 SLOW = {
@@ -90,6 +91,8 @@ def marked(case: Case) -> Any:
 def test_what_is_bad_is_told(case: Case, child: Child, tmp_path: Path) -> None:
     args = ["check", *case.write(tmp_path)]
     found = child.run(tmp_path, [*args, "--json"], case.room)
+    if case.name in OUTCOMES:
+        assert outcome(found) == OUTCOMES[case.name]
     if case.refused and not (case.good < 0 and found["code"] == 0):
         assert found["code"] == 2, found
         if found["out"]:
@@ -112,6 +115,14 @@ def test_what_is_bad_is_told(case: Case, child: Child, tmp_path: Path) -> None:
     strict = child.run(tmp_path, [*args, "--strict"], case.room)
     assert strict["code"] == 2
     one_line(strict["err"] or strict["out"].splitlines()[-1] + "\n")
+
+
+def outcome(found: dict[str, Any]) -> tuple[int | str, ...]:
+    """As `OUTCOMES` has it."""
+    if found["code"]:
+        return ("refused",)
+    said = json.loads(found["out"])
+    return (said["images"], *sorted({problem["kind"] for problem in said["problems"]}))
 
 
 def listed(case: Case, problems: list[dict[str, Any]]) -> None:

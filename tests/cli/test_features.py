@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,6 +111,15 @@ def test_checking_mends(data: Path, tmp_path: Path, backbones: list[GridBackbone
     assert "40 records whole" in run("features", data, "--image-tower", TOWER, "--out", store, "--check")[0]
 
 
+def test_stopped_by_hand_it_says_what_is_kept(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("manymatch.encoders.pretrained.extract.fill", stopped)
+    told = CliRunner().invoke(app, ["features", str(data), "--image-tower", TOWER])
+    assert told.exit_code != 0 and "what is stored is kept, and the same command goes on from there" in told.stderr
+
+
 def test_bad_pictures_are_listed_and_the_rest_is_kept(tmp_path: Path) -> None:
     from PIL import Image
 
@@ -124,6 +134,14 @@ def test_bad_pictures_are_listed_and_the_rest_is_kept(tmp_path: Path) -> None:
     lines = run("features", tmp_path / "c.jsonl", "--images", folder, "--image-tower", TOWER)
     assert any(line.startswith("cut.png: unreadable picture:") for line in lines)
     assert any("2 computed now" in line and "1 cannot be read" in line for line in lines)
+    strict = CliRunner().invoke(
+        app,
+        [
+            *("features", str(tmp_path / "c.jsonl"), "--images", str(folder), "--image-tower", TOWER),
+            *("--strict", "--out", str(tmp_path / "strict")),
+        ],
+    )
+    assert strict.exit_code != 0 and str(strict.exception).startswith("cut.png: unreadable picture:")
     for name in ("red", "blue"):
         (folder / f"{name}.png").unlink()
     with pytest.raises(DataError):

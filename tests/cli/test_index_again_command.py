@@ -57,6 +57,10 @@ def indexed(photos: Path, run: Path, *more: object) -> list[str]:
 
 
 def test_photos_without_captions_are_indexed_searched_and_served(photos: Path, run: Path) -> None:
+    assert called("check", photos).stdout.endswith(f"next: manymatch index {photos} --model hf:NAME --out X\n")
+    (photos / "2024" / "phone.HEIC").write_bytes(b"x")
+    aside = called("index", photos, "--model", run, "--out", photos.parent / "other").stderr
+    assert "left aside, of kinds that are not read here: 1 .heic" in aside
     told = indexed(photos, run)
     assert told[0] == "stored 12 of 12 images (12 added, 0 replaced)"
     assert told[1].startswith(f"12 images without captions in {photos.parent / 'x'}, ")
@@ -68,6 +72,9 @@ def test_photos_without_captions_are_indexed_searched_and_served(photos: Path, r
     assert len(by_words["hits"]) == 10 and by_words["hits"][0]["metadata"] == {"width": 32, "height": 32}
     # The calibration is the run's, learned from pairs that have captions.
     assert by_words["hits"][0]["probability"] is not None
+    # Nothing is said, nor a column kept, of captions and probabilities where there are none to be had.
+    plain = called("search", photos.parent / "x", "red circle", "-k", 1)
+    assert "caption" not in plain.stdout and "index-calibrate" not in plain.stderr
     by_picture = called("search", photos.parent / "x", "--image", photos / "2024" / "toy-00000.png", "-k", 1).stdout
     assert by_picture.startswith("exact; 12 images") and "toy-" in by_picture
     among = called("search", photos.parent / "x", "red", "--among", "captions")
@@ -105,7 +112,8 @@ def test_again_says_what_it_found(photos: Path, run: Path) -> None:
     (photos / "renamed.txt").write_text("a photo that was renamed\n")
     told = indexed(photos, run)
     assert told[1] == "0 added, 1 changed, 0 moved, 0 gone, 12 as before"
-    assert told[-1].endswith("'a photo that was renamed'")
+    assert told[-2].startswith("next: ") and told[-2].endswith("'a photo that was renamed'")
+    assert told[-1] == f"or:   manymatch serve {photos.parent / 'x'}"
 
 
 def test_gone_photos_are_removed_unless_all_are_gone_or_they_are_to_be_kept(photos: Path, run: Path) -> None:

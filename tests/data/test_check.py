@@ -148,8 +148,9 @@ def test_the_command_prints_aligned_text_and_caps_the_problems(tmp_path: Path) -
     assert lines[:3] == ["format    JSON Lines, one object an image", "          a .jsonl file", f"          {fields}"]
     assert lines[3:7] == ["images    25", "captions  50", "  train   25 images", "problems  24"]
     assert lines[7].startswith(f"  {path}:2: duplicate image: ")
-    assert len(lines) == 7 + 20 + 1
-    assert lines[-1] == "  and 4 more; --json lists them all"
+    assert len(lines) == 7 + 20 + 2
+    assert lines[-2] == "  and 4 more; --json lists them all"
+    assert lines[-1] == f"next: manymatch train METHOD {path} --out RUN"
 
 
 def test_the_command_prints_json_with_every_problem(tmp_path: Path) -> None:

@@ -100,6 +100,13 @@ def test_pictures_inside_a_container_are_named_when_copied_and_left_out_otherwis
     assert [(problem.file, problem.kind) for problem in done.problems] == [(str(data), "unreadable picture")]
     again = Pairs.read(tmp_path / "out.jsonl", images=tmp_path / "copied", strict=True)
     assert again.image_ids == ["i0", "i1"]
+    # Once more over the same is fine; a picture that somebody else put there is not lost.
+    convert(given, tmp_path / "out.jsonl", pictures=tmp_path / "copied")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "00000000.jpg").write_bytes(b"mine")
+    with pytest.raises(DataError, match="is there already and is another file"):
+        convert(given, tmp_path / "out.jsonl", pictures=tmp_path / "other")
+    assert (tmp_path / "other" / "00000000.jpg").read_bytes() == b"mine"
     with pytest.raises(DataError, match="picture '2': gone since"):
         convert(given, tmp_path / "strict.jsonl", pictures=tmp_path / "copied", strict=True)
     assert not (tmp_path / "strict.jsonl").exists()
@@ -121,6 +128,12 @@ def test_features_that_no_longer_fit_are_said(tmp_path: Path) -> None:
     np.save(tmp_path / "f.npy", np.zeros((3, 4), np.float32))
     told = call("convert", path, tmp_path / "out.jsonl", "--pooled", tmp_path / "f.npy")
     assert "feature files go by the rows of what was read" in told.stderr
+
+
+def test_numbers_of_captions_that_change_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"image": "a", "captions": ["x", "", "y"]}\n')
+    assert "captions were left out of 1 images, such as 'a'" in call("convert", path, tmp_path / "out.jsonl").stderr
 
 
 def test_where_it_cannot_write(data: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manymatch.data.arrays import open_arrays
-from manymatch.data.feature_files import open_features
+from manymatch.data.feature_files import Stacked, open_features
 from manymatch.data.pairs import Item
 from manymatch.errors import DataError
 
@@ -110,6 +110,40 @@ def test_a_row_that_is_not_finite_is_a_fault(
     assert list(files.faults(ITEMS, lambda *step: steps.append(step))) == ["i2"]
     assert steps[-1] == (5, 5)
     assert files.faults(ITEMS[:2] + ITEMS[3:]) == {}
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_what_a_scan_found_is_remembered_until_the_file_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stacked: bool
+) -> None:
+    monkeypatch.setenv("MANYMATCH_STORE", str(tmp_path / "store"))
+    monkeypatch.setattr("manymatch.data.feature_files._WORTH", 1)
+    values = np.zeros((5, 2, 3), np.float32)
+    values[3, 1, 1] = np.nan
+    path = npy(tmp_path / "f.npy", values)
+    os.utime(path, (1e9, 1e9))
+    looked: list[int] = []
+
+    def faults(items: list[Item]) -> set[str]:
+        given = Stacked((path,)) if stacked else path
+        return set(open_features(given, items=items, rows=5).faults(items, lambda done, total: looked.append(total)))
+
+    # The change time cannot be set: a file of this very second is looked through each time.
+    assert faults(ITEMS) == {"i3"} == faults(ITEMS) and looked == [5, 5]
+    monkeypatch.setattr("manymatch.data.store.stamps.settled", lambda changed: True)
+    assert faults(ITEMS) == {"i3"} == faults(ITEMS) == faults(ITEMS) and looked == [5] * 3
+    # Other rows were not looked at.
+    assert faults(ITEMS[:3]) == set() == faults(ITEMS[:3]) and looked == [5] * 3 + [3]
+    assert faults([*ITEMS[3:], ITEMS[0]]) == {"i3"} == faults([*ITEMS[3:], ITEMS[0]]) and looked[4:] == [3]
+    values[0, 0, 0] = np.inf
+    npy(path, values)
+    os.utime(path, (1e9, 1e9))
+    assert faults(ITEMS) == {"i0", "i3"} and looked[5:] == [5]
+    for verdict in (tmp_path / "store" / "scanned").iterdir():
+        verdict.write_text('[99, "x"]')
+    assert faults(ITEMS) == {"i0", "i3"} and looked[6:] == [5]
+    monkeypatch.setenv("MANYMATCH_STORE", str(path))
+    assert faults(ITEMS) == {"i0", "i3"} and looked[7:] == [5]
 
 
 def test_lengths_outside_are_a_fault(tmp_path: Path) -> None:

@@ -35,6 +35,32 @@ def test_a_line_too_long_is_said_and_the_next_one_follows(tmp_path: Path) -> Non
     assert list(islice(read_lines(path, 5), 2)) == [(1, b"xxxx\n"), (2, too_long)]
 
 
+@pytest.mark.parametrize("blank", [False, True])
+def test_a_gzip_of_nothing_is_not_unpacked_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blank: bool
+) -> None:
+    monkeypatch.setattr("manymatch.data.files._BLANK", 50)
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(b"x\n" + b"\n" * 50 + b"y\n" + b" \n" * 26 + b"z\n"))
+    found = [(n, line) for n, line in read_lines(path, blank=blank) if isinstance(line, Unread) or line.strip()]
+    why = Unread("damaged file", "the gzip stream unpacks to 52 bytes of blank lines; the rest is not read")
+    assert found == [(1, b"x\n"), (52, b"y\n"), (78, why)]
+    path.write_bytes(gzip.decompress(path.read_bytes()))
+    # What lies on the disk as it is takes no longer than it is long.
+    assert list(read_lines(path, blank=blank))[-1] == (79, b"z\n")
+
+
+def test_a_line_of_a_gzip_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("manymatch.data.files._LINE", 40)
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(b"x" * 39 + b"\n" + b"y" * 80 + b"\nz\n"))
+    first, second, last = read_lines(path, 10)
+    assert (first[0], second[0], last[0]) == (1, 2, 2) and isinstance(last[1], Unread)
+    assert last[1].detail == "the gzip stream unpacks to a line of 50 bytes; the rest is not read"
+    path.write_bytes(gzip.decompress(path.read_bytes()))
+    assert [n for n, _ in read_lines(path, 10)] == [1, 2, 3]
+
+
 def test_what_is_damaged_or_not_there(tmp_path: Path) -> None:
     path = tmp_path / "a.gz"
     whole = gzip.compress(b"\n".join(b"%d" % n for n in np.random.default_rng(0).integers(1 << 40, size=5000)))
@@ -46,6 +72,17 @@ def test_what_is_damaged_or_not_there(tmp_path: Path) -> None:
         whole_text(path, "truth")
     with pytest.raises(DataError, match=r"^'.*nothing' cannot be read"):
         list(read_lines(tmp_path / "nothing"))
+
+
+def test_a_whole_text_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("manymatch.data.files._UNPACKED", 1000)
+    path = tmp_path / "a.json"
+    path.write_bytes(gzip.compress(b" " * 10_000))
+    assert len(path.read_bytes()) < 100
+    with pytest.raises(DataError, match=r"^truth: '.*a.json' holds more than \d+ bytes of text; split it"):
+        whole_text(path, "truth")
+    path.write_bytes(b" " * 10_000)
+    assert len(whole_text(path, "truth")) == 10_000
 
 
 def test_ids_are_texts_and_whole_numbers() -> None:

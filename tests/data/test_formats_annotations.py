@@ -174,11 +174,11 @@ def test_what_is_no_coco_file_is_refused_in_one_line(tmp_path: Path, text: str, 
 
 def test_a_file_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "captions_val2017.json", {"images": [image(1)], "annotations": [caption(1, 1)]})
-    monkeypatch.setattr("manymatch.data.formats.whole_json.LARGEST", 50)
+    monkeypatch.setattr("manymatch.data.files.LARGEST", 50)
     with pytest.raises(DataError, match="more than 50 bytes of text"):
         read_rows(path)
     monkeypatch.undo()
-    monkeypatch.setattr("manymatch.data.formats.whole_json._UNPACKED", 1000)
+    monkeypatch.setattr("manymatch.data.files._UNPACKED", 1000)
     bomb = tmp_path / "captions_train2017.json.gz"
     bomb.write_bytes(gzip.compress(b'{"images": [' + b" " * 10**6 + b"]}"))
     with pytest.raises(DataError, match=r"more than .* bytes of text"):
@@ -233,6 +233,24 @@ def test_labels_are_the_names_of_the_categories_in_their_order(tmp_path: Path) -
     write(tmp_path / "instances_val.json", {"categories": 5})
     with pytest.raises(DataError, match="categories of type int and annotations missing"):
         read_rows(tmp_path)
+
+
+def test_all_annotations_of_some_images_do_not_drown_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("manymatch.data.formats.coco._LISTED", 2)
+    captions = [caption(n, n) for n in range(1, 7)]
+    write(tmp_path / "captions_val.json", {"images": [image(1)], "annotations": captions})
+    boxes = [{"image_id": n, "category_id": 2} for n in range(1, 5)]
+    write(tmp_path / "instances_val.json", {"categories": [{"id": 2, "name": "ant"}], "annotations": boxes})
+    reading = read_rows(tmp_path)
+    assert [item.labels for item in reading.pairs] == [("ant",)]
+    assert told(reading) == [
+        "unknown image: annotations[1] is of image 2, which is not among the images",
+        "unknown image: annotations[2] is of image 3, which is not among the images",
+        "unknown image: 3 more annotations are of no image of captions_val.json",
+        "unknown image: annotations[1] is of no image of captions_val.json",
+        "unknown image: annotations[2] is of no image of captions_val.json",
+        "unknown image: 1 more annotations are of no image of captions_val.json",
+    ]
 
 
 def two_splits(folder: Path, same_numbers: bool = False) -> Path:

@@ -147,6 +147,11 @@ def test_a_folder_without_photos_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no photos; expected JPEG"):
         read(tmp_path, format="folder")
     (tmp_path / "a.heic").write_bytes(b"x")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "b.NEF").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"holds no photos but \.heic, \.nef, which are not read here; convert them"):
+        read(tmp_path)
+    (tmp_path / "deep" / "b.NEF").unlink()
     with pytest.raises(DataError, match=r"holds no photos, only \.heic, which is not read here"):
         read(tmp_path, format="folder")
     with pytest.raises(DataError, match="is no folder"):
@@ -218,6 +223,13 @@ def test_the_image_folder_of_hugging_face(tmp_path: Path) -> None:
     ]
     assert reading.pairs.items[1].metadata == {"width": 12, "height": 8, "year": 2001, "code": "007"}
     assert any("'text' is taken for captions" in line for line in reading.seen)
+
+
+def test_captions_come_from_the_first_table_that_has_any(tmp_path: Path) -> None:
+    photo(tmp_path / "a.jpg")
+    (tmp_path / "captions.csv").write_text("image,caption\na.jpg,\n")
+    (tmp_path / "metadata.csv").write_text("image,caption\na.jpg,one\n")
+    assert [item.captions for item in read(tmp_path).pairs] == [("one",)]
 
 
 def test_a_table_beside_the_folder(tmp_path: Path) -> None:

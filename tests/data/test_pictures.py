@@ -216,6 +216,38 @@ def test_a_folder_lists_and_opens_only_pictures_inside(tmp_path: Path) -> None:
         FolderPictures(tmp_path / "q")
 
 
+def test_a_folder_in_the_place_of_a_picture_leaves_no_handle_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.png").mkdir()
+    folder = FolderPictures(tmp_path)
+    # As if it had been put there after the check.
+    monkeypatch.setattr(folder, "_locate", lambda name: str(tmp_path / name))
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        with pytest.raises(PictureError, match="a folder, expected a file"):
+            folder.read("a.png")
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_exif_tags_that_overlap_do_not_fill_the_memory() -> None:
+    import struct
+    import tracemalloc
+
+    count, size = 2700, 65_000
+    end = 8 + 2 + 12 * count + 4
+    tags = b"".join(struct.pack("<HHII", 1000 + n, 7, size - end, end) for n in range(count))
+    block = (b"II*\0" + struct.pack("<IH", 8, count) + tags + bytes(4)).ljust(size, b"x")
+    # Every tag says that all of the rest is its own: 90 MB in all.
+    data = encoded(PHOTO, "JPEG", exif=b"Exif\0\0" + block)
+    tracemalloc.start()
+    try:
+        assert decode(data, "x").size == PHOTO.size
+        assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_huge_file_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("manymatch.data.pictures.base.LARGEST", 10)
     PHOTO.save(tmp_path / "b.png")

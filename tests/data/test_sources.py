@@ -116,6 +116,30 @@ def test_a_bad_caption_goes_and_its_image_stays_while_one_is_left(tmp_path: Path
     ]  # fmt: skip
 
 
+def test_a_caption_keeps_its_number_when_one_before_it_goes(tmp_path: Path) -> None:
+    truth = tmp_path / "truth.jsonl"
+    truth.write_text('{"query": "b.jpg", "matches": ["a.jpg#2", "a.jpg#1"]}\n')
+    a = {"image": "a.jpg", "captions": ["one", " ", "three", 4, "five"]}
+    pairs = read_pairs(write(tmp_path, a, GOOD | {"image": "b.jpg", "captions": ["x"]}), truth=truth)
+    assert pairs.items[0].captions == ("one", "three", "five") and pairs.items[0].numbers == (0, 2, 4)
+    assert pairs.caption_ids == ["a.jpg#0", "a.jpg#2", "a.jpg#4", "b.jpg#0"]
+    # Caption 2 is the third of the line; caption 1 is not there any more.
+    found = pairs.exhaustive()
+    assert found is not None
+    assert np.argwhere(found.dense()).tolist() == [[1, 1]]
+    table = tmp_path / "pairs.csv"
+    table.write_text("image,caption\na.jpg,one\na.jpg,\nb.jpg,x\na.jpg,three\n")
+    assert read_pairs(table).caption_ids == ["a.jpg#0", "a.jpg#2", "b.jpg#0"]
+    assert [item.numbers for item in read_pairs(table, fields={"captions": "image"})] == [(), ()]
+    tokens = tmp_path / "x.token.txt"
+    tokens.write_text("a.jpg#0\tone\na.jpg#1\t \na.jpg#2\tthree\nb.jpg#0\tx\n")
+    assert read_pairs(tokens, format="tokens").caption_ids == ["a.jpg#0", "a.jpg#2", "b.jpg#0"]
+    coco = tmp_path / "captions_val.json"
+    told = [{"image_id": 1, "id": 7 + n, "caption": text} for n, text in enumerate(["one", "", "three"])]
+    coco.write_text(json.dumps({"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": told}))
+    assert read_pairs(coco).caption_ids == ["1#0", "1#2"]
+
+
 def test_the_first_of_a_repeated_id_stays(tmp_path: Path) -> None:
     pairs = read_pairs(write(tmp_path, GOOD, {"image": "b.jpg", "id": "a.jpg", "captions": ["other"]}))
     assert pairs.captions == ["a dog", "a brown dog"]
@@ -189,7 +213,7 @@ def test_no_such_file_names_the_near_ones(tmp_path: Path) -> None:
 
 
 def test_a_folder_or_a_pipe_is_no_pairs_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"is a folder, and of no known format; .*jsonl: JSON Lines"):
+    with pytest.raises(DataError, match=r"is a folder, and of no known format; .*, and is empty; .*jsonl: JSON Lines"):
         read_pairs(tmp_path)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DataError, match="a pipe or a device"):

@@ -46,6 +46,26 @@ def test_what_differs_within_an_image_becomes_a_list(tmp_path: Path) -> None:
     assert b.metadata == {"n": 0, "who": "bo"}
 
 
+def test_what_only_some_rows_of_an_image_say_has_a_place_for_each(tmp_path: Path) -> None:
+    path = write(tmp_path, "image,caption,n,id\na.jpg,x,,\na.jpg,y,1,7\na.jpg,z,,\na.jpg,w,3,8\n")
+    (a,) = read_pairs(path).items
+    assert a.captions == ("x", "y", "z", "w")
+    assert a.metadata == {"n": [None, 1, None, 3], "caption_id": [None, 7, None, 8]}
+
+
+def test_bad_rows_before_the_images_are_given_do_not_refuse_a_good_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("manymatch.data.rows._MOST", 50)
+    good, bad = "".join(f"{n}.jpg,x\n" for n in range(20)), "half\n" * 60
+    pairs = read_pairs(write(tmp_path, f"image,caption\n{good}{bad}"))
+    assert len(pairs) == 20 and len(pairs.problems) == 60
+    with pytest.raises(DataError, match="51 problems and 0 usable images so far"):
+        read_pairs(write(tmp_path, f"image,caption\n{bad}{good}"))
+    with pytest.raises(DataError, match="201 problems and 0 usable images so far"):
+        read_pairs(write(tmp_path, f"image,caption\n{good}{bad * 10}"))
+
+
 def test_an_id_that_differs_within_an_image_is_one_of_captions(tmp_path: Path) -> None:
     path = write(tmp_path, "id,image,caption\n1,a.jpg,x\n2,a.jpg,y\n3,b.jpg,z\n")
     a, b = read_pairs(path).items
@@ -203,6 +223,18 @@ def test_features_go_by_the_rows_of_the_table(tmp_path: Path) -> None:
     np.save(tmp_path / "p.npy", np.arange(8, dtype=np.float32).reshape(4, 2))
     pairs = read_pairs(path, pooled=tmp_path / "p.npy")
     np.testing.assert_array_equal(pairs.images.read_features().pooled, [[0, 1], [6, 7]])
+
+
+def test_features_with_one_row_an_image_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    import numpy as np
+
+    path = write(tmp_path, "image,caption\na.jpg,x\na.jpg,y\nb.jpg,z\n")
+    np.save(tmp_path / "p.npy", np.zeros((2, 2), np.float32))
+    with pytest.raises(DataError, match=r"has 2 rows, .* have 3 lines.*as many as there are images.*convert"):
+        read_pairs(path, pooled=tmp_path / "p.npy")
+    np.save(tmp_path / "p.npy", np.zeros((4, 2), np.float32))
+    with pytest.raises(DataError, match=r"has 4 rows, but the pairs have 3 lines.*`ids`\)$"):
+        read_pairs(path, pooled=tmp_path / "p.npy")
 
 
 @given(

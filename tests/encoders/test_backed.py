@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+import manymatch as mm
+import manymatch.encoders.pretrained as pretrained
 from backbone_fakes import GridBackbone
 from manymatch.data.features import Features
 from manymatch.data.pairs import Images, Pairs
@@ -18,6 +21,8 @@ from manymatch.encoders import RegionProjector as Projector
 from manymatch.encoders.pretrained.backed import AsIs, Backed, Computed
 from manymatch.encoders.pretrained.base import Backbone
 from manymatch.errors import DataError
+from manymatch.index import Index
+from manymatch.methods import Model
 
 
 def inputs_of(backbone: Backbone) -> ImageInput:
@@ -190,3 +195,84 @@ def test_real_networks_pass_through_the_store(name: str, tmp_path: Path) -> None
     assert (found.lengths is None) == (wanted.lengths is None)
     if wanted.lengths is not None and found.lengths is not None:
         np.testing.assert_array_equal(found.lengths, wanted.lengths)
+
+
+def test_what_a_network_saw_is_not_read_as_features_of_the_users_own(
+    photos: Pairs, featured: Pairs, tmp_path: Path
+) -> None:
+    backbone = GridBackbone()
+    supplied = Backed(backbone, feature_tower(backbone)).supply(photos, tmp_path)
+    tower = feature_tower(backbone)
+    assert tower.takes(featured.images) and tower.takes(photos.images) and not tower.takes(supplied.images)
+    small = {"dim": 8, "hidden": 8, "least_count": 1}
+    with pytest.raises(DataError, match=r"what a pretrained network sees .* name it \(image_tower='hf:NAME'\)"):
+        mm.method("vsepp", **small).build(supplied)
+    model = mm.method("vsepp", **small).build(featured.take(range(20)))
+    for use in (lambda: model.encode_images(supplied.images), lambda: mm.evaluate(model, supplied)):
+        with pytest.raises(DataError, match=r"reads features of the user's own, found what a pretrained network sees"):
+            use()
+
+
+def opened_as(backbone: GridBackbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every "hf:..." is this backbone, without its fragments where none are asked for."""
+
+    def opened(source: str, *, fragments: bool = True) -> GridBackbone:
+        if fragments:
+            return backbone
+        alone = GridBackbone(fragments=False)
+        alone.source = source
+        return alone
+
+    monkeypatch.setattr(pretrained, "open_backbone", opened)
+
+
+@pytest.mark.parametrize(("pooling", "fragments"), [("published", 0), ("max_mean", 16)])
+def test_a_tower_that_reads_the_pooled_vector_alone_asks_for_no_fragments(
+    photos: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pooling: str, fragments: int
+) -> None:
+    opened_as(GridBackbone(), monkeypatch)
+    method = mm.method("vsepp", dim=8, hidden=8, least_count=1, pooling=pooling)
+    model = method.build(photos, image_tower="hf:grid", store=tmp_path)
+    assert isinstance(model.images, Backed)
+    assert model.images.backbone.fragments == model.input_of_images.fragments == fragments
+    assert model.supply(photos, tmp_path).features.sizes().get("fragments", 0) == fragments  # type: ignore[union-attr]
+    again = Model.from_description(json.loads(json.dumps(model.describe())))
+    assert again.images.backbone.key == model.images.backbone.key  # type: ignore[union-attr]
+
+
+def test_evaluation_and_indexing_in_python_use_a_store(
+    photos: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = GridBackbone()
+    opened_as(backbone, monkeypatch)
+    model = mm.method("vsepp", dim=8, hidden=8, least_count=1).build(
+        photos, image_tower="hf:grid", store=tmp_path / "s"
+    )
+    looked, said = backbone.looked, list[str]()
+    report = mm.evaluate(model, photos, store=tmp_path / "s", say=said.append)
+    # Before it, files written a moment ago may be said to be read again.
+    assert backbone.looked == looked and said[-1] == f"features of fake:grid-0: 20 of 20 from {tmp_path / 's'}"
+    bare = Pairs(photos.items, pictures=photos.pictures, features=Computed(backbone, photos.pictures))
+    assert mm.evaluate(model, bare).rows == report.rows
+    looked = backbone.looked
+    with Index.build(model, photos, tmp_path / "x", store=tmp_path / "s") as stored:
+        assert backbone.looked <= looked + 1, "at most the first picture, to see if it can"
+        with Index.build(model, photos, tmp_path / "y") as seen:
+            assert backbone.looked >= looked + 20
+            assert seen.search("a red circle").hits == stored.search("a red circle").hits
+
+
+def test_a_picture_that_cannot_be_read_is_noted_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "p").mkdir()
+    for n in range(4):
+        Image.new("RGB", (20, 20), (60 * n, 0, 0)).save(tmp_path / "p" / f"{n}.png")
+    rows = [{"image": f"{n}.png", "captions": [f"number {n}"]} for n in range(4)]
+    (tmp_path / "p.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    pairs = Pairs.read(tmp_path / "p.jsonl", images=tmp_path / "p")
+    opened_as(GridBackbone(), monkeypatch)
+    model = mm.method("vsepp", dim=8, hidden=8, least_count=1).build(pairs, image_tower="hf:grid", store=tmp_path / "s")
+    (tmp_path / "p" / "2.png").write_bytes(b"no picture")
+    notes = mm.evaluate(model, pairs, store=tmp_path / "s").notes
+    assert any("1 of 4 images could not be read and are left out; the first: " in note for note in notes)
+    with pytest.raises(DataError, match=r"2\.png"):
+        Index.build(model, pairs, tmp_path / "x", store=tmp_path / "s")

@@ -49,3 +49,18 @@ def test_nothing_happens_at_rest_and_the_ends_are_torchs() -> None:
     assert torch.equal(Dropout(0.5).eval()(x), x)
     assert torch.equal(Dropout(0.0)(x), x)
     assert torch.equal(Dropout(1.0)(x), torch.zeros_like(x))
+
+
+def test_in_place_and_strided_tensors_get_the_same_mask() -> None:
+    layer, x = Dropout(0.25), torch.randn(700, 801)
+    out = []
+    for one in (layer, layer.drop):
+        torch.manual_seed(0)
+        out.append(one(x.clone()))
+    assert torch.equal(out[0], out[1])
+    strided = x.T.contiguous().T.requires_grad_()
+    torch.manual_seed(0)
+    again = layer(strided)
+    assert not strided.is_contiguous() and torch.equal(again, out[0])
+    (gradient,) = torch.autograd.grad(again, strided, torch.ones_like(x).T.contiguous().T)
+    assert torch.equal(gradient, (out[0] != 0) * torch.tensor(1 / 0.75))

@@ -194,3 +194,14 @@ def test_a_folder_or_a_pipe_is_refused(tmp_path: Path) -> None:
     for name in ("pipe.onnx", "."):
         with pytest.raises(DataError, match="expected a file"):
             OnnxBackbone(source(tmp_path / name))
+
+
+def test_what_float16_cannot_hold_becomes_its_largest(tmp_path: Path) -> None:
+    found = open_backbone(source(image_model(tmp_path / "m.onnx", scale=1e6))).features(PIXELS)
+    for values in (found.vectors, found.pooled):
+        assert values is not None and np.abs(values).max() == 65504
+
+
+def test_weights_that_are_not_finite_are_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"its output '\w+' holds NaN or infinity; export the network again"):
+        open_backbone(source(image_model(tmp_path / "m.onnx", scale=float("nan"))))

@@ -209,3 +209,15 @@ def test_what_pools_refuse() -> None:
         ContextPool(16, beta=1.2)
     with pytest.raises(DataError, match="k 0, expected at least 1"):
         TopMeanPool(0)
+
+
+def test_the_gradient_of_a_maximum_is_torchs_to_the_last_bit() -> None:
+    torch.manual_seed(0)
+    values = torch.randint(-3, 3, (6, 5, 7)).float()  # many are equally large
+    valid = torch.arange(5) < torch.tensor([5, 4, 3, 2, 1, 0])[:, None]
+    weights, found = torch.randn(6, 7), []
+    for pool in (max_pool, lambda v, real: v.masked_fill(~real[..., None], -torch.inf).amax(dim=1)):
+        leaf = values.clone().requires_grad_()
+        out = pool(leaf, valid)
+        found.append((out.detach(), *torch.autograd.grad(out, leaf, weights)))
+    assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])

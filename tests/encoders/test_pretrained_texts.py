@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ from safetensors.torch import load_file, save_file
 from manymatch.data.text import Tokens
 from manymatch.embeddings import Points
 from manymatch.encoders import MaxMeanPool, PointHead, TextInput, read_at
+from manymatch.encoders.pretrained.hub import Found
+from manymatch.encoders.pretrained.library import quiet
 from manymatch.encoders.pretrained.texts import PretrainedTexts, read_pretrained
+from manymatch.encoders.pretrained.words import Words
 from manymatch.errors import CheckpointError, DataError
 from tiny_towers import (
     JOINT,
@@ -387,3 +391,36 @@ def test_threads_share_a_tokeniser(folders: dict[str, Path]) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert all(np.array_equal(found.ids, wanted) for found in pool.map(again, range(200)))
+
+
+@pytest.mark.parametrize(("name", "file"), [("bert", "model.safetensors"), ("dense", "2_Dense/model.safetensors")])
+def test_weights_that_are_not_finite_are_named(name: str, file: str, folders: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(folders[name], folder := tmp_path / "copy")
+    given = load_file(folder / file)
+    next(reversed(given.values())).view(-1)[0] = torch.nan
+    save_file(given, folder / file)
+    with pytest.raises(DataError, match=r"copy: weight '[\w.]+' holds NaN or infinity; get it again"):
+        tower_of(folder)
+
+
+@pytest.mark.parametrize("name", ["bert", "clip", "siglip2"])
+def test_a_tokeniser_that_is_tokenizer_json_alone_knows_its_marks(
+    name: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "alone").mkdir()
+    shutil.copy(folders[name] / "tokenizer.json", tmp_path / "alone")
+    whole, alone = (Words(Found("hf:x", folder), WORDS, 10_000) for folder in (folders[name], tmp_path / "alone"))
+    texts = [*TEXTS, "日本", "!", "a"]
+    assert [alone.knows(text) for text in texts] == [whole.knows(text) for text in texts]
+    assert not alone.knows("日本") and alone.knows("a red circle")
+    assert [alone.cut(text) for text in texts] == [whole.cut(text) for text in texts]
+    assert alone.pad == whole.pad
+
+
+def test_the_librarys_warnings_alone_are_silenced() -> None:
+    with quiet():
+        warnings.warn_explicit("of theirs", UserWarning, "file.py", 1, module="transformers.models.siglip")
+        with pytest.warns(UserWarning, match="of somebody else's"):
+            warnings.warn_explicit("of somebody else's", UserWarning, "file.py", 1, module="transformer")
+        with pytest.warns(RuntimeWarning, match="ours"):
+            warnings.warn("ours", RuntimeWarning, stacklevel=1)

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 import tiny_towers
 from manymatch.data.features import Features, Pixels
 from manymatch.encoders.pretrained import open_backbone
+from manymatch.encoders.pretrained.library import expect_finite
 from manymatch.encoders.pretrained.vision import VisionBackbone
 from manymatch.errors import DataError, UnknownName
 
@@ -383,3 +384,26 @@ def test_grids_are_one_a_picture() -> None:
         Pixels(np.zeros((2, 3, 8, 16)), np.ones((1, 2), int))
     cut = Pixels(np.zeros((3, 3, 8, 16)), np.arange(6).reshape(3, 2))[1:]
     assert cut.grids is not None and cut.grids.tolist() == [[2, 3], [4, 5]]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+@pytest.mark.parametrize("name", ["visual_projection.weight", "vision_model.encoder.layers.1.mlp.fc1.bias"])
+def test_weights_that_are_not_finite_are_named(copy: Callable[[str], Path], name: str, value: float) -> None:
+    folder = copy("clip")
+    given = load_file(folder / "model.safetensors")
+    given[name].view(-1)[3] = value
+    save_file(given, folder / "model.safetensors")
+    with pytest.raises(
+        DataError, match=rf"weight '.*{name.partition('.')[2][-9:]}' holds NaN or infinity; get it again"
+    ):
+        open_backbone(f"hf:{folder}")
+
+
+def test_large_weights_whose_sum_overflows_are_finite() -> None:
+    layer = torch.nn.Linear(4, 1)
+    torch.nn.init.constant_(layer.weight, 3e38)
+    assert not torch.isfinite(layer.weight.sum())
+    expect_finite(layer, "here")
+    torch.nn.init.constant_(layer.bias, torch.inf)
+    with pytest.raises(DataError, match="here: weight 'bias' holds NaN or infinity"):
+        expect_finite(layer, "here")

@@ -141,3 +141,25 @@ def test_shift_keeps_the_picture_while_training(world: Pairs) -> None:
     assert moved.shape == pixels.shape
     shifts = [torch.roll(pixels, (-a, -b), (2, 3))[..., 4:-4, 4:-4] for a in range(-2, 3) for b in range(-2, 3)]
     assert any(torch.equal(moved[..., 4:-4, 4:-4], s) for s in shifts)
+
+
+@pytest.mark.parametrize("standardise", [True, False])
+@pytest.mark.parametrize("root", [True, False])
+def test_features_given_once_are_written_over_and_teach_the_same(standardise: bool, root: bool) -> None:
+    tower = feature_tower(standardise=standardise, feature_dropout=0.4).train()
+    if standardise:
+        tower.fragment_scale.root.fill_(root)  # type: ignore[union-attr, operator]
+    features = some_features()
+    found = []
+    for once in (False, True):
+        vectors = features.vectors.copy()  # type: ignore[union-attr]
+        torch.manual_seed(1)
+        tower.zero_grad()
+        out = tower(Features(vectors, pooled=features.pooled, once=once)).embedding.tensors()["vectors"]
+        out.sum().backward()
+        found.append([out.detach(), *(p.grad.clone() for p in tower.parameters() if p.grad is not None)])
+        assert np.array_equal(vectors, features.vectors) is not once  # type: ignore[arg-type]
+    assert len(found[0]) > 3 and all(torch.equal(one, two) for one, two in zip(*found, strict=True))
+    vectors = features.vectors.copy()  # type: ignore[union-attr]
+    tower.eval()(Features(vectors, pooled=features.pooled, once=True))
+    assert np.array_equal(vectors, features.vectors)  # type: ignore[arg-type]

@@ -91,6 +91,7 @@ def test_cutting_needs_a_calibration_and_says_so(index: Path) -> None:
         call("search", index, "red", "--confident", 7)
     result = CliRunner().invoke(app, ["search", str(index), "red"])
     assert result.stderr.startswith("no probabilities: the index has no calibration")
+    assert result.stdout.splitlines()[2].endswith("  caption")
 
 
 def test_items_come_and_go(index: Path, more: Path) -> None:

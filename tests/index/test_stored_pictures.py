@@ -50,6 +50,8 @@ def test_pictures_are_served_from_where_they_lie(
     # Named from where the user is; an index has to find them from anywhere.
     monkeypatch.chdir(tmp_path)
     pairs: Pairs = read_pairs("data", strict=True)
+    assert pairs.pictures is not None
+    pairs.pictures.max_pixels = 70_000_000  # type: ignore[attr-defined]
     with Index.build(FakeModel(), pairs, tmp_path / "x") as built:
         assert built.picture(f"train-1/2{suffix}") == png(12)
     monkeypatch.chdir("/")
@@ -58,6 +60,7 @@ def test_pictures_are_served_from_where_they_lie(
             number = 10 * int(item.id[6]) + int(item.id[8])
             assert index.picture(item.id) == png(number)
             assert index.open_picture(f"{item.id}#0").getpixel((0, 0)) == (number, 0, 0)
+            assert index.pixels(item.id) == 70_000_000
     next((tmp_path / "data").glob("train-0.*")).unlink()
     with Index.open(tmp_path / "x") as index:
         assert index.picture(f"train-1/0{suffix}") == png(10)

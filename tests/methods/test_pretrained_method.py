@@ -12,11 +12,13 @@ import torch
 
 import manymatch as mm
 from manymatch.data.pairs import Pairs
+from manymatch.encoders.pretrained.hub import Found
 from manymatch.errors import CheckpointError, DataError
+from manymatch.index import Index
 from manymatch.methods import Model, method_class, methods
 from manymatch.training import TrainConfig, train
 from manymatch.training.optimiser import make_optimiser
-from tiny_towers import tiny_clip, tiny_dinov2, tiny_minilm, tiny_siglip, tiny_siglip2
+from tiny_towers import bert_tokens, tiny_clip, tiny_dinov2, tiny_minilm, tiny_siglip, tiny_siglip2
 
 SMALL: dict[str, Any] = {"dim": 16, "hidden": 16, "batch": 16, "captions": 2, "least_count": 1}
 
@@ -167,3 +169,65 @@ def test_steps_on_frozen_towers_lower_the_loss(clip: Path, few: Pairs, tmp_path:
     train(model, few, out=tmp_path / "run", config=TrainConfig(epochs=20, lr=5e-3, precision="float32"), say=None)
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["loss"] < 0.9 * rows[0]["loss"]
+
+
+def test_exported_halves_are_a_model(few: Pairs, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from onnx_models import image_model, text_model
+
+    words = bert_tokens(tmp_path / "text")["vocab_size"]
+    halves = image_model(tmp_path / "image.onnx"), text_model(tmp_path / "text" / "text.onnx", words=words)
+    images, texts = (f"onnx:{path}" for path in halves)
+    model = mm.method("pretrained").build(few, image_tower=images, text_tower=texts)
+    assert model.parameter_count() == 0 and not model.search_state() and model.input_of_images.fragments == 0
+    train(model, few, validate=few, out=tmp_path / "run", config=TrainConfig(), say=None)
+    again = mm.load(tmp_path / "run")
+    assert again.fingerprint() == model.fingerprint()
+    pictures, captions = again.encode_images(few.images), again.encode_texts(few.captions)
+    assert torch.equal(pictures.vectors, model.encode_images(few.images).vectors)
+    scores = model.similarity(captions, pictures)
+    with Index.build(again, few, tmp_path / "x", precision="float32") as index:
+        hits = index.search(few.captions[0], k=3).hits
+    assert [hit.id for hit in hits] == [few.image_ids[n] for n in scores[0].argsort(descending=True)[:3].tolist()]
+    assert mm.evaluate(again, few).value("RSUM", "both") == mm.evaluate(model, few).value("RSUM", "both")
+    with pytest.raises(
+        CheckpointError, match=r"'onnx:.*' is one half alone; name both with: manymatch train pretrained"
+    ):
+        mm.load(images)
+    with pytest.raises(DataError, match=r"image\.onnx'?: inputs .* expected input_ids"):
+        mm.method("pretrained").build(few, image_tower=images)
+
+
+@pytest.mark.parametrize("tuning", ["frozen", "lora", "as it is"])
+def test_a_network_of_the_hub_is_asked_for_at_its_revision(
+    tuning: str, clip: Path, few: Pairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def found(source: str) -> Found:
+        asked.append(source)
+        return Found(source, clip, "c0ffee")
+
+    for module in ("encoders.pretrained.vision", "encoders.pretrained.images", "encoders.pretrained.texts"):
+        monkeypatch.setattr(f"manymatch.{module}.find", found)
+    monkeypatch.setattr("manymatch.methods.pretrained.find", found)
+    if tuning == "as it is":
+        model = mm.load("hf:someone/clip")
+    else:
+        model = mm.method("vsepp", **SMALL, image_tuning=tuning, text_tuning=tuning).build(
+            few, image_tower="hf:someone/clip", text_tower="hf:someone/clip"
+        )
+    assert asked[0] == "hf:someone/clip", "at first whatever is there"
+    asked.clear()
+    about = json.loads(json.dumps(model.describe()))
+    again = Model.from_description(about)
+    assert set(asked) == {"hf:someone/clip@c0ffee"} and len(asked) >= 2
+    again.load_search_state(model.search_state())
+    assert again.fingerprint() == model.fingerprint()
+    if tuning != "lora":
+        assert model.images.backbone.source == "hf:someone/clip"  # type: ignore[union-attr]
+    del about["images"]["backbone"]["revision"], about["texts"]["backbone"]["revision"]
+    without = Model.from_description(about)
+    without.load_search_state(model.search_state())
+    assert without.fingerprint() == model.fingerprint(), "where it was found is no part of what it is"

@@ -107,6 +107,11 @@ def test_stored_features_are_read_and_give_the_same(clip: Path, few: Pairs, tmp_
     assert mm.evaluate(model, supplied).value("RSUM", "both") == mm.evaluate(model, few).value("RSUM", "both")
 
 
+def test_a_networks_folder_that_is_given_as_a_run_is_told_its_name(clip: Path) -> None:
+    with pytest.raises(CheckpointError, match=rf"no run.json in .*it looks like a pretrained network.*'hf:{clip}'"):
+        load(clip)
+
+
 def test_no_such_network(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"tower 'hf:/.*none': no such folder"):
         load(f"hf:{tmp_path / 'none'}")

@@ -37,9 +37,9 @@ base, most, stage = anonymous(), {}, "reading"
 threading.Thread(target=watch, daemon=True).start()
 pairs = mm.Pairs.read(sys.argv[1])
 stage = "statistics"
-model = mm.method("dive", dim=32, elements=2, batch=128, captions=1).build(pairs)
+model = mm.method("dive", batch=80).build(pairs)
 stage = "training"
-mm.train(model, pairs, out=sys.argv[2], config=TrainConfig(epochs=1), say=None)
+mm.train(model, pairs.take(range(0, 5000, 8)), out=sys.argv[2], config=TrainConfig(epochs=1), say=None)
 print(json.dumps(most))
 """
 

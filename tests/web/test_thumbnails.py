@@ -1,11 +1,15 @@
 """Thumbnails in memory: bounded, the least recently used goes first."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from web_fakes import encoded
+from web_fakes import FakeIndex, FakeItem, encoded
 
 import manymatch.web.pictures as pictures
+from manymatch.data.decoding import PictureError
+from manymatch.web.desk import Desk
 from manymatch.web.pictures import Thumbnails
+from manymatch.web.settings import Settings
 
 COLOURS = ["red", "green", "blue", "gray", "white"]
 DATA = {colour: encoded(colour) for colour in COLOURS}
@@ -15,7 +19,7 @@ SIZES = {colour: len(Thumbnails().of(data, colour).data) for colour, data in DAT
 def counting(monkeypatch) -> list[str]:
     made: list[str] = []
     decode = pictures.decode
-    monkeypatch.setattr(pictures, "decode", lambda data, name: made.append(name) or decode(data, name))
+    monkeypatch.setattr(pictures, "decode", lambda data, name, most: made.append(name) or decode(data, name, most))
     return made
 
 
@@ -38,3 +42,14 @@ def test_never_more_is_kept_than_allowed(asked, max_bytes):
     for colour in asked:
         assert len(kept.of(DATA[colour], colour).data) == SIZES[colour]
         assert kept._size == sum(len(served.data) for served in kept._kept.values()) <= max_bytes
+
+
+def test_pictures_are_as_large_as_the_index_allows():
+    index = FakeIndex({"a": FakeItem(["red"], encoded("red"))})
+    desk = Desk(index, Settings())
+    width, height = desk.index.items["a"].picture and pictures.Image.open(pictures.io.BytesIO(encoded("red"))).size
+    index.most_pixels = width * height - 1
+    with pytest.raises(PictureError, match=f"at most {index.most_pixels} are read"):
+        desk.thumbnail(encoded("red"), "a")
+    index.most_pixels = width * height
+    assert desk.thumbnail(encoded("red"), "a").media_type == "image/jpeg"

@@ -40,6 +40,7 @@ class FakeIndex:
         self.model = SimpleNamespace(image_input=reads)
         self.path = Path(path)
         self.changes = 0
+        self.most_pixels = 64_000_000
 
     # ---- asking
 
@@ -153,6 +154,10 @@ class FakeIndex:
         if data is None:
             raise DataError(f"{self.path}: image {id!r}: no picture in this index")
         return data
+
+    def pixels(self, id: str) -> int:
+        self.picture(id)
+        return self.most_pixels
 
     def elements(self, id: str | None = None, *, query: str | None = None) -> dict[str, Any]:
         none = {"elements": 1, "kind": None, "rows": None, "columns": None, "boxes": None, "words": None}

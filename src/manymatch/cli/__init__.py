@@ -32,7 +32,9 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Image-text retrieval where one query has many right answers: train, evaluate, index, search and serve.",
+    help="Image-text retrieval where one query has many right answers: train, evaluate, index, search and serve. "
+    "A folder of photos is searched by a pretrained network in three commands: check DATA; index DATA --model hf:NAME "
+    "--out X; serve X.",
 )
 
 for _command in (

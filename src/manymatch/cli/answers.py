@@ -68,7 +68,7 @@ def _why_nothing(found: Results, among: str, confident: float | None) -> str:
 
 def _table(hits: Sequence[Hit], indent: str = "") -> list[str]:
     probable = any(hit.probability is not None for hit in hits)
-    rows = [("rank", "score", "prob" if probable else "", "id", "caption")]
+    rows = [("rank", "score", "prob" if probable else "", "id", "caption" if any(hit.caption for hit in hits) else "")]
     for hit in hits:
         probability = "" if hit.probability is None else f"{hit.probability:.2f}"
         rows.append((str(hit.rank), f"{hit.score:.4f}", probability, hit.id, _short(hit.caption or "")))

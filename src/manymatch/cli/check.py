@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Annotated, Any
 
 import typer
@@ -39,6 +40,8 @@ def check(
             progress=progress,
         )
     typer.echo(json.dumps(found) if as_json else _text(found))
+    if found["images"] and not as_json:
+        typer.echo(_next(found, f"{shlex.quote(str(data.path))}{data.again()}"))
     if not found["images"] or (data.strict and found["problems"]):
         raise typer.Exit(2)
 
@@ -59,6 +62,12 @@ def _text(found: dict[str, Any]) -> str:
     if not found["images"]:
         lines.append("nothing is usable")
     return "\n".join(lines)
+
+
+def _next(found: dict[str, Any], data: str) -> str:
+    if found["captions"]:
+        return f"next: manymatch train METHOD {data} --out RUN"
+    return f"next: manymatch index {data} --model hf:NAME --out X"
 
 
 def _line(problem: dict[str, Any]) -> str:

@@ -27,7 +27,8 @@ def compare(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN RUN...", help="Run folders, two or more; every further one is compared with the FIRST."
+            metavar="RUN RUN...",
+            help="Run folders or hf:NAME, two or more; every further one is compared with the FIRST.",
         ),
     ],
     data: DataOptions,

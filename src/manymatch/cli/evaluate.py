@@ -46,17 +46,11 @@ def evaluate(
     """
     from ..data.files import regular_file
     from ..evaluation import evaluate as measure
-    from ..methods import Model
     from ..runs import is_run, load
 
     pairs = chosen(data.read(truth), split)
     # What is not there is looked for as a file: that message names the near ones, run folders too.
     models = [load(run, device="auto") if is_run(run) else regular_file(run, "evaluate") for run in runs]
-    # A run on features of the user's must not be given those of another run's network.
-    alone = not any(isinstance(model, Model) and model.image_input == "features" for model in models)
-    for model in models:
-        if isinstance(model, Model) and pairs.features is None and alone:
-            pairs = model.supply(pairs, data.store, lambda line: typer.echo(line, err=True))
     with bar("evaluating") as progress:
         report = measure(
             models,
@@ -66,6 +60,8 @@ def evaluate(
             batch_size=batch_size,
             run=[run.resolve().name for run in runs],
             progress=progress,
+            store=data.store,
+            say=lambda line: typer.echo(line, err=True),
         )
     if as_json:
         for note in report.notes:

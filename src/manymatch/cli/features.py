@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import DataError
-from .options import DataOptions, bar, reads_data
+from .options import DataOptions, bar, kept_when_stopped, reads_data
 
 if TYPE_CHECKING:
     from ..data.store import Checked
@@ -46,10 +46,10 @@ def features(
         bool, typer.Option("--check", help="First verify the checksum of all that is stored; what is damaged goes.")
     ] = False,
 ) -> None:
-    """Compute what a pretrained network sees in every picture, and keep it.
+    """Keep what a pretrained network sees in pictures.
 
     What is there already is not computed again; what a line says is kept is on the disk. After an interruption, or
-    with more pictures, call it again. Training, evaluating and indexing then read the store. Example:
+    with more pictures, call it again. Training, evaluating and indexing then read it there by --store. Example:
 
     manymatch features captions.jsonl --images photos --image-tower hf:google/siglip2-base-patch16-224 --out store
     """
@@ -68,8 +68,10 @@ def features(
     if backbone.note:
         typer.echo(f"note: {backbone.note}", err=True)
     began = time.perf_counter()
-    with bar("features", "picture") as progress:
-        done = fill(FeatureStore(folder), backbone, pairs, say=typer.echo, progress=progress, shard=part)
+    with kept_when_stopped(), bar("features", "picture") as progress:
+        done = fill(
+            FeatureStore(folder), backbone, pairs, say=typer.echo, progress=progress, shard=part, strict=data.strict
+        )
     for name, why in list(done.bad.items())[:_SHOWN]:
         typer.echo(f"{name}: {why.kind}: {why}", err=True)
     if len(done.bad) > _SHOWN:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import DataError
-from .options import DataOptions, Truth, bar, reads_data
+from .options import DataOptions, Truth, bar, kept_when_stopped, reads_data
 
 if TYPE_CHECKING:
     from ..data.pairs import Pairs
@@ -78,9 +78,10 @@ def index(
         bool, typer.Option("--keep-gone", help="Of DATA indexed before, leave in the index what DATA has no more.")
     ] = False,
 ) -> None:
-    """Index photos with their captions. What a line says is kept; after an interruption, call it again.
+    """Index photos, with or without captions.
 
-    Called again later it encodes what is new or changed, renames what was moved, and removes what DATA has no more.
+    What it says is stored is kept: after an interruption call it again. Called again later it encodes what is new or
+    changed, renames what was moved, and removes what DATA has no more.
     """
     from .. import runs
     from ..index import Index
@@ -94,7 +95,7 @@ def index(
             f"index: --calibrate {calibrate} has features of its own; once the index is made go by: "
             f"manymatch index-calibrate {out} {calibrate} --features FILE"
         )
-    pairs = data.read()
+    pairs = _told_aside(data)
     _expect_some(run, pairs, split)
     made = Index.begin(
         run,
@@ -112,6 +113,7 @@ def index(
         _calibrated(made, data if same else alone, None)
     typer.echo(_summary(made, time.perf_counter() - began))
     typer.echo(f"next: manymatch search {shlex.quote(str(out))} {_example(made, pairs)}")
+    typer.echo(f"or:   manymatch serve {shlex.quote(str(out))}")
 
 
 @reads_data(store=True)
@@ -128,7 +130,7 @@ def index_add(
 
     began = time.perf_counter()
     opened = Index.open(index)
-    _brought(opened, data.read(), data, split, keep_gone=True)
+    _brought(opened, _told_aside(data), data, split, keep_gone=True)
     typer.echo(_summary(opened, time.perf_counter() - began))
 
 
@@ -168,6 +170,15 @@ def _calibrated(opened: Index, data: DataOptions, split: str | None, truth: Sequ
     typer.echo(str(opened.calibration))
 
 
+def _told_aside(data: DataOptions) -> Pairs:
+    """The pairs; pictures of kinds that are not read, which are no bad rows, are told."""
+    reading = data.reading()
+    for line in reading.seen:
+        if line.startswith("left aside"):
+            typer.echo(line, err=True)
+    return reading.pairs
+
+
 def _step(what: str) -> None:
     typer.echo(f"making {what} ...", err=True)
 
@@ -189,7 +200,7 @@ def _brought(made: Index, pairs: Pairs, data: DataOptions, split: str | None, ke
     """Bring the index up to date with the data, and say what that took."""
     first = not len(made)
     left_out = _LeftOut(made.model, data.strict, data.store)
-    with bar("comparing pictures", "image") as looking:
+    with kept_when_stopped(), bar("comparing pictures", "image") as looking:
         done = made.sync(
             pairs,
             source=str(data.path.resolve()),

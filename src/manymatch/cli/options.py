@@ -25,6 +25,7 @@ __all__ = [
     "Truth",
     "bar",
     "chosen",
+    "kept_when_stopped",
     "reads_data",
 ]
 
@@ -67,6 +68,16 @@ def chosen(pairs: Pairs, split: str | None) -> Pairs:
         typer.echo(f"{pairs.name} has no splits; all {len(pairs)} images are evaluated", err=True)
         return pairs
     return pairs.split(split or "test")
+
+
+@contextmanager
+def kept_when_stopped() -> Iterator[None]:
+    """For work that is kept as it goes: Ctrl-C says so, and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("stopped; what is stored is kept, and the same command goes on from there", err=True)
+        raise
 
 
 @contextmanager

@@ -24,8 +24,8 @@ Command = Callable[..., None]
 
 _SHOWN = 10
 _HELP = (
-    "File or folder of images with captions: JSON Lines, CSV, a folder of photos and others, known by looking at it; "
-    "manymatch check DATA says what was seen."
+    "File or folder of images, with or without captions: JSON Lines, CSV, a folder of photos and others, known by "
+    "looking at it; manymatch check DATA says what was seen."
 )
 _ARGUMENT = Annotated[Path, typer.Argument(metavar="DATA", help=_HELP)]
 _OPTION = Annotated[Path, typer.Option("--data", metavar="DATA", help=_HELP)]
@@ -99,7 +99,8 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
             typer.Option(
                 "--store",
                 metavar="DIR",
-                help="Feature store of pretrained towers. Default: MANYMATCH_STORE, else ~/.cache/manymatch/features.",
+                help="Feature store of pretrained towers. Default: MANYMATCH_STORE, else ~/.cache/manymatch/features; "
+                "indexing, which looks at a picture once, uses none unless told.",
             ),
         ],
         None,

@@ -15,7 +15,8 @@ __all__ = ["report"]
 @reads_data(as_option=True)
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run folders; the first two are shown side by side.")
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Run folders or hf:NAME; the first two are shown side by side."),
     ],
     data: DataOptions,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The page, such as report.html.")],

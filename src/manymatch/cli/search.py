@@ -123,5 +123,10 @@ def _say(index: Index, words: list[str], found: list[Results], as_json: bool) ->
         told = {note: results for results in found for note in results.notes}
         for note, results in told.items():
             # Where nothing is found the answer itself says why.
-            if results.hits or note.startswith("no probabilities"):
+            if note.startswith("no probabilities"):
+                # Photos without a word have no pairs that probabilities could be learned from.
+                worth = index.calibration is not None or index.count("caption") > 0
+            else:
+                worth = bool(results.hits)
+            if worth:
                 typer.echo(note, err=True)

@@ -62,7 +62,8 @@ def convert(
         progress: called with (done, total) while pictures are copied.
 
     Raises:
-        DataError: `out` is no `.jsonl` file or what is read itself, or something cannot be written.
+        DataError: `out` is no `.jsonl` file or what is read itself, or something cannot be written; another file lies
+            where a picture is to be copied to.
     """
     out = Path(out)
     _refuse(out, reading.path)
@@ -81,6 +82,12 @@ def convert(
     except OSError as error:
         raise DataError(f"convert: cannot write {str(error.filename or out)!r} ({error.strerror})") from None
     notes += [f"metadata {name!r} is called {new!r}: the name is one of ours" for name, new in renamed.items()]
+    moved = [item for item in items if item.numbers]
+    if moved:
+        notes.append(
+            f"captions were left out of {len(moved)} images, such as {moved[0].id!r}: those behind them have other "
+            "numbers in the new file, and files of truth that go by them do not fit it"
+        )
     if reading.pairs.features is not None and [item.row for item in items] != list(range(len(items))):
         notes.append("feature files go by the rows of what was read, not by the lines of the new file")
     return Converted(items, tuple(problems), tuple(notes))
@@ -178,6 +185,10 @@ def _folder(folder: Path) -> Iterator[Put]:
     def put(name: str, data: bytes) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            if path.is_file() and path.read_bytes() == data:
+                return
+            raise DataError(f"convert: {str(path)!r} is there already and is another file; name an empty folder")
         with whole_file(path) as temporary:
             temporary.write_bytes(data)
 

@@ -16,7 +16,7 @@ A `.npy` holds fragments when it has three axes, pooled vectors when it has two.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from .arrays import Array, open_arrays
 from .features import Features
 from .files import Progress, regular_file
 from .pairs import Item
+from .scanned import remember, stamp_of, verdict, verdict_file
 from .stacked import Stacked, StackedRows, gathered, open_stacked
 
 __all__ = ["FeatureFiles", "Stacked", "open_features"]
@@ -34,6 +35,9 @@ __all__ = ["FeatureFiles", "Stacked", "open_features"]
 _NAMES = frozenset({"q", "vectors", "pooled", "lengths", "ids", "scale"})
 _BLOCK = 2**20
 """Numbers looked at in one go by the scan: 4 MB as float32."""
+
+_WORTH = 2**27
+"""Numbers from which on it is worth remembering what the scan found: less is looked through in a second."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class _Part:
     scale: Array | None
     lengths: Array | None
     row_of: dict[str, int] | None
+    files: tuple[Path, ...] = ()
+    stamp: str = ""
 
     def rows(self, items: Sequence[Item]) -> np.ndarray[Any, np.dtype[np.int64]]:
         """(n,) row of each item, -1 where the file has none."""
@@ -64,7 +70,13 @@ class _Part:
 
 
 class FeatureFiles:
-    """Features of items, read when asked for (`FeatureRows`). Make it with `open_features`."""
+    """Features of items, read when asked for (`FeatureRows`). Make it with `open_features`.
+
+    Attributes:
+        fresh: what `get` gives is in memory of its own.
+    """
+
+    fresh = True
 
     def __init__(self, fragments: _Part | None, pooled: _Part | None) -> None:
         self._fragments, self._pooled = fragments, pooled
@@ -95,7 +107,8 @@ class FeatureFiles:
     def faults(self, items: Sequence[Item], progress: Progress | None = None) -> dict[str, str]:
         """Item id -> why its features cannot be used: no row, no fragments, or a value that is not finite.
 
-        One pass over the files in blocks; whole numbers are finite and are not read.
+        One pass over the files in blocks; whole numbers are finite and are not read. What was found in a large file is
+        remembered until the file changes.
         """
         out: dict[str, str] = {}
         for part in self._parts():
@@ -127,12 +140,30 @@ def _not_finite(part: _Part, rows: Array, progress: Progress | None) -> Iterator
     if part.values.dtype.kind != "f":
         return
     there = np.flatnonzero(rows >= 0)
+    kept = None
+    if part.stamp and len(there) * int(np.prod(part.values.shape[1:])) >= _WORTH:
+        kept = verdict_file(part.stamp, part.values.shape, rows[there])
+        known = verdict(kept)
+        if known is not None and all(place < len(there) for place in known):
+            yield from there[known].tolist()
+            return
+    found: list[int] = []
+    for places in _scanned(part, rows, there, progress):
+        found += places
+        yield from there[places].tolist()
+    # A file that changed meanwhile may not be the one that was looked through.
+    if kept is not None and part.stamp == stamp_of(part.files):
+        remember(kept, found)
+
+
+def _scanned(part: _Part, rows: Array, there: Array, progress: Progress | None) -> Iterator[list[int]]:
+    """Places in `there` whose rows are not finite, block by block."""
     step = max(1, _BLOCK // max(1, int(np.prod(part.values.shape[1:]))))
     for start in range(0, len(there), step):
         block = there[start : start + step]
         values = part.read(rows[block])
         finite = np.isfinite(values).reshape(len(block), -1).all(axis=1)
-        yield from block[~finite].tolist()
+        yield (start + np.flatnonzero(~finite)).tolist()
         if progress is not None:
             progress(start + len(block), len(there))
 
@@ -174,10 +205,14 @@ def open_features(
 
 def _open_any(file: str | Path | Stacked, what: str) -> dict[str, _Part]:
     if not isinstance(file, Stacked):
-        return _open(regular_file(file, what))
-    rows = open_stacked(file)
+        # Before it is opened: what is remembered of one file is not to be said of another that took its place.
+        files: tuple[Path, ...] = (regular_file(file, what),)
+        stamp, parts = stamp_of(files), _open(files[0])
+        return {name: replace(part, files=files, stamp=stamp) for name, part in parts.items()}
+    stamp, rows = stamp_of(file.paths), open_stacked(file)
     values = rows.parts[0] if len(rows.parts) == 1 else rows
-    return {"fragments" if values.ndim == 3 else "pooled": _part(file, values, None, None, None)}
+    part = _part(file, values, None, None, None)
+    return {"fragments" if values.ndim == 3 else "pooled": replace(part, files=file.paths, stamp=stamp)}
 
 
 def _open(path: Path) -> dict[str, _Part]:
@@ -270,7 +305,12 @@ def _check_rows(part: _Part, items: Sequence[Item], rows: int) -> None:
                 f"features: none of the ids of {part.path!r} (such as {one!r}) is an item (such as {items[0].id!r})"
             )
     elif len(part.values) != rows:
+        images = (
+            "; as many as there are images: `manymatch convert` writes a file with one line an image, which they fit"
+            if len(part.values) == len(items)
+            else ""
+        )
         raise DataError(
             f"features: {part.path!r} has {len(part.values)} rows, but the pairs have {rows} lines; expected one row "
-            "a line, in the same order (or an array `ids`)"
+            f"a line, in the same order (or an array `ids`){images}"
         )

@@ -22,11 +22,14 @@ class Features:
         vectors: (n, f, c) float, fragments (regions, grid cells, tokens); None when there is only `pooled`.
         lengths: (n,) int, how many fragments of each item are real; None means all f.
         pooled: (n, p) float, one vector of the whole item; None when there are only fragments.
+        once: the fragments lie in memory of their own and nobody looks at them again, so a tower that trains may write
+            over them instead of holding a second batch of them.
     """
 
     vectors: Array | None = None
     lengths: Array | None = None
     pooled: Array | None = None
+    once: bool = False
 
     def __post_init__(self) -> None:
         sizes = {}

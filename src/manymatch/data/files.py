@@ -28,6 +28,7 @@ __all__ = [
     "read_lines",
     "read_objects",
     "regular_file",
+    "storable",
     "whole_text",
 ]
 
@@ -36,6 +37,18 @@ Progress = Callable[[int, int], None]
 
 LONGEST_LINE = 64 * 2**20
 """Bytes. A line beyond it is no row of captions, and would have to be held in memory whole."""
+
+_BLANK, _LINE = 2**22, 2**30
+"""Bytes of blank lines, and of one line of a gzip file, after which nothing more is expected: a thousandth of them may
+lie on the disk."""
+
+LARGEST = 4 * 2**30
+"""Bytes of a text that is held whole. Annotations of a million images are less."""
+
+_UNPACKED, _PACKING = 2**26, 40
+"""A gzip file may always unpack to so many bytes, beyond them to so many times its size: JSON packs 5 to 20 times."""
+
+_CHUNK = 2**24
 
 
 def regular_file(path: str | Path, what: str) -> Path:
@@ -144,12 +157,22 @@ _DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
 def whole_text(path: Path, what: str) -> str:
-    """The text of a file, gzipped or not. Raises DataError: not there, damaged, not UTF-8."""
+    """The text of a file, gzipped or not. Raises DataError: not there, too large, damaged, not UTF-8."""
+    data = bytearray()
     try:
         with _unpacked(regular_file(path, what)) as file:
-            return file.read().decode("utf-8-sig")
-    except (OSError, *_DAMAGED, UnicodeDecodeError) as error:
+            packed, size = isinstance(file, gzip.GzipFile), path.stat().st_size
+            limit = min(LARGEST, max(_UNPACKED, _PACKING * size)) if packed else LARGEST
+            while block := file.read(_CHUNK):
+                data += block
+                if len(data) > limit:
+                    raise DataError(f"{what}: {str(path)!r} holds more than {limit} bytes of text; split it")
+    except (OSError, *_DAMAGED) as error:
         raise DataError(f"{what}: {str(path)!r} cannot be read ({error})") from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{what}: {str(path)!r} cannot be read (byte {error.start + 1} is not UTF-8)") from None
 
 
 @dataclass(frozen=True)
@@ -164,25 +187,32 @@ def read_lines(path: Path, longest: int | None = None, *, blank: bool = False) -
     """(number as an editor counts, line) of each line that is not blank, or of all with `blank` (gzip is recognised).
 
     A byte-order mark is taken off. A line of more than `longest` bytes (64 MB) is `Unread` and the next one follows; a
-    gzip stream that breaks off ends with an `Unread`.
+    gzip stream that breaks off ends with an `Unread`, and so does one that unpacks to 4 MB of blank lines or to a line
+    of a gigabyte.
 
     Raises:
         DataError: the file cannot be read.
     """
-    number, longest = 0, longest or LONGEST_LINE
+    number, blanks, longest = 0, 0, longest or LONGEST_LINE
     try:
         with _unpacked(path) as file:
+            packed = isinstance(file, gzip.GzipFile)
             while text := file.readline(longest):
                 number += 1
-                whole = len(text) < longest or text.endswith(b"\n")
+                whole, size = len(text) < longest or text.endswith(b"\n"), len(text)
                 text = text.removeprefix(b"\xef\xbb\xbf") if number == 1 else text
+                blanks = 0 if text.strip() else blanks + size
                 if not whole:
                     yield number, Unread("line too long", f"the line is longer than {longest} bytes")
-                elif blank or text.strip():
+                elif blank or not blanks:
                     yield number, text
-                while not whole:
+                while not whole and not (packed and size > _LINE):
                     rest = file.readline(longest)
-                    whole = len(rest) < longest or rest.endswith(b"\n")
+                    whole, size = len(rest) < longest or rest.endswith(b"\n"), size + len(rest)
+                if packed and (blanks > _BLANK or size > _LINE):
+                    what = f"{blanks} bytes of blank lines" if blanks > _BLANK else f"a line of {size} bytes"
+                    yield number, Unread("damaged file", f"the gzip stream unpacks to {what}; the rest is not read")
+                    return
     except _DAMAGED as error:
         yield number + 1, Unread("damaged file", f"the gzip stream breaks off here ({error})")
     except OSError as error:
@@ -201,6 +231,14 @@ def read_objects(path: Path) -> Iterator[Line]:
 def identifier(value: Any) -> str | None:
     """An id as JSON holds it, a text or a whole number, as text; None of anything else."""
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
+
+
+def storable(value: Any) -> bool:
+    """Whether it is a text that files and databases take: JSON can spell half a surrogate pair."""
+    try:
+        return isinstance(value, str) and bool(value.encode() or True)
+    except UnicodeEncodeError:
+        return False
 
 
 def _line(number: int, row: int, text: bytes) -> Line:

@@ -34,12 +34,14 @@ class Item:
 
     Attributes:
         id: the user's name for it, unique in a Pairs.
-        captions: its own captions; caption n is called `<id>#<n>`.
+        captions: its own captions, called `<id>#<n>`, see `numbers`.
         split: "train", "val", "test" or any other word; None where the file has none.
         labels: class or category names (may be empty).
         metadata: every other field of its line.
         picture: its name inside the Pictures, None without a picture.
         row: its row in the file it came from (bad rows counted), which is how feature files are aligned.
+        numbers: n of each caption where they do not simply count from 0: those that were left out keep theirs, so that
+            a truth that names captions by their places in the file names the same ones.
     """
 
     id: str
@@ -49,6 +51,7 @@ class Item:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     picture: str | None = None
     row: int = 0
+    numbers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,10 @@ class FeatureRows(Protocol):
     """Precomputed features by item."""
 
     def get(self, items: Sequence[Item]) -> Features:
-        """Float32 features of the items, read from disk now. Raises DataError."""
+        """Float32 features of the items, read from disk now. Raises DataError.
+
+        A reader whose every answer is in memory of its own says so by `fresh = True`: training then writes over it.
+        """
         ...
 
     def sizes(self) -> dict[str, int]:
@@ -262,8 +268,8 @@ class Pairs:
 
     @cached_property
     def caption_ids(self) -> list[str]:
-        """`<image id>#<n>`, n from 0, in the order of `captions`."""
-        return [f"{item.id}#{n}" for item in self.items for n in range(len(item.captions))]
+        """`<image id>#<n>`, n from 0 (or as `Item.numbers` has it), in the order of `captions`."""
+        return [f"{item.id}#{n}" for item in self.items for n in item.numbers or range(len(item.captions))]
 
     @cached_property
     def owner(self) -> np.ndarray[Any, np.dtype[np.int64]]:

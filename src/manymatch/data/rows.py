@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -12,15 +11,17 @@ from typing import Any
 from ..errors import DataError, UnknownName
 from .decoding import PictureError
 from .feature_files import FeatureFiles
-from .files import Progress, inside
+from .files import Progress, inside, storable
 from .formats import Format, Row, Source
+from .formats.captions import listed, shown
 from .pairs import Item, Problem
 from .pictures import StoredPictures
 
 __all__ = ["FIELDS", "Rows"]
 
 _MOST = 100_000
-"""Problems that are listed; of more, and ten for every usable image, the file is not what it was taken for."""
+"""Problems that are listed; of more, and ten for every image that is usable or still to come, the file is not what it
+was taken for."""
 
 FIELDS = ("image", "captions", "id", "split", "labels")
 
@@ -39,7 +40,7 @@ class Rows:
         self.lines: dict[str, int | None] = {}
         self.files: dict[str, Path] = {}
         self.problems: list[Problem] = []
-        self.count = 0
+        self.count = self.met = 0
 
     def report(self, line: int | None, kind: str, detail: str, file: Path | None = None) -> None:
         """List a bad row. Raises DataError when strict."""
@@ -50,7 +51,7 @@ class Rows:
         if self.strict:
             raise DataError(str(problem))
         self.problems.append(problem)
-        if len(self.problems) > max(_MOST, 10 * len(self.items)):
+        if len(self.problems) > max(_MOST, 10 * len(self.items), 10 * self.met):
             raise DataError(
                 f"pairs: {str(self.path)!r}: {len(self.problems):,} problems and {len(self.items):,} usable images so "
                 f"far, expected {self.format.title}; first problem: {self.problems[0]}"
@@ -63,7 +64,7 @@ class Rows:
         """Every row to an item. Raises DataError when none is left, UnknownName when a mapped field never occurs."""
         seen: dict[str, None] = {}
         for row in self.source.rows():
-            self.count += row.rows
+            self.count, self.met = self.count + row.rows, row.met
             for problem in row.problems:
                 self.tell(problem)
             if row.value is None:
@@ -95,17 +96,17 @@ class Rows:
             picture = _name(value.get(self.names["image"]), self.names["image"])
             identity = _name(value.get(self.names["id"]), self.names["id"]) or picture
             if identity is None:
-                raise _Bad("no image", f"no {self.names['image']!r}, found the fields {_listed(value)}")
+                raise _Bad("no image", f"no {self.names['image']!r}, found the fields {_fields(value)}")
             if picture is not None and inside(picture) is None:
                 raise _Bad("outside the folder", f"picture {picture!r}: the path leaves the folder of the pictures")
-            captions = self._captions(row, value)
+            captions, numbers = self._captions(row, value)
             split = _name(value.get(self.names["split"]), self.names["split"])
             labels = _labels(value.get(self.names["labels"]), self.names["labels"])
             metadata = self._metadata(value)
         except _Bad as bad:
             self.report(row.line, bad.kind, bad.detail, row.file)
             return None
-        return Item(identity, captions, split, labels, metadata, picture and inside(picture), row.row)
+        return Item(identity, captions, split, labels, metadata, picture and inside(picture), row.row, numbers)
 
     def _metadata(self, value: Mapping[str, Any]) -> dict[str, Any]:
         taken = set(self.names.values())
@@ -113,33 +114,38 @@ class Rows:
         if self.source.texts:
             metadata = {name: _number(field) for name, field in metadata.items() if field != ""}
         try:
-            if _storable(json.dumps(metadata, ensure_ascii=False, allow_nan=False)):
+            if storable(json.dumps(metadata, ensure_ascii=False, allow_nan=False)):
                 return metadata
         except (TypeError, ValueError) as error:
             raise _Bad("bad metadata", f"{error}, expected what JSON can hold") from None
         raise _Bad("bad metadata", "a text with half a surrogate pair, expected whole characters")
 
-    def _captions(self, row: Row, value: Mapping[str, Any]) -> tuple[str, ...]:
+    def _captions(self, row: Row, value: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """The usable ones, and their numbers where these do not simply count."""
         name = self.names["captions"]
         given = value.get(name)
         if given is None and (self.source.captionless or (self.source.null_captions and name in value)):
-            return ()
+            return (), ()
         if name not in value:
-            raise _Bad("no captions", f"no {name!r}, found the fields {_listed(value)}")
+            raise _Bad("no captions", f"no {name!r}, found the fields {_fields(value)}")
         if not isinstance(given, str | list):
-            raise _Bad("no captions", f"{name!r} is {_shown(given)}, expected a list of texts")
-        kept = []
-        for n, caption in enumerate([given] if isinstance(given, str) else given):
-            if not isinstance(caption, str) or not _storable(caption):
-                detail = f"{name}[{n}] is {_shown(caption)}; it is left out"
+            raise _Bad("no captions", f"{name!r} is {shown(given)}, expected a list of texts")
+        texts = [given] if isinstance(given, str) else given
+        # Those of the row are of the source's own captions; `--field` may have named another column.
+        called = row.numbers if len(row.numbers) == len(texts) else range(len(texts))
+        kept, numbers = [], []
+        for n, caption in enumerate(texts):
+            if not isinstance(caption, str) or not storable(caption):
+                detail = f"{name}[{n}] is {shown(caption)}; it is left out"
                 self.report(row.line, "caption is not text", detail, row.file)
             elif not caption.strip():
                 self.report(row.line, "empty caption", f"{name}[{n}] is empty; it is left out", row.file)
             else:
                 kept.append(caption)
+                numbers.append(called[n])
         if not kept and not self.source.captionless:
             raise _Bad("no captions", f"{name!r} holds no usable caption; the image is left out")
-        return tuple(kept)
+        return tuple(kept), () if numbers == list(range(len(kept))) else tuple(numbers)
 
     def require_pictures(self, pictures: StoredPictures) -> None:
         """Drop items whose picture is not there. Raises DataError when none is left."""
@@ -187,30 +193,16 @@ class _Bad(Exception):
         self.kind, self.detail = kind, detail
 
 
-def _storable(text: str) -> bool:
-    # JSON can spell half a surrogate pair, which no file, database or terminal takes.
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _shown(value: Any) -> str:
-    text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _listed(row: Mapping[str, Any]) -> str:
-    return ", ".join(_shown(name) for name in itertools.islice(row, 12)) or "none"
+def _fields(value: Mapping[str, Any]) -> str:
+    return listed(map(shown, value), 12) or "none"
 
 
 def _text(value: Any, field: str) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, str | int | float) and _storable(str(value)):
+    if isinstance(value, str | int | float) and storable(str(value)):
         return str(value)
-    raise _Bad(f"bad {field}", f"{field!r} is {_shown(value)}, expected text")
+    raise _Bad(f"bad {field}", f"{field!r} is {shown(value)}, expected text")
 
 
 def _name(value: Any, field: str) -> str | None:

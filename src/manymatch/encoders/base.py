@@ -14,6 +14,7 @@ from ..data.pairs import Images, Pairs
 from ..data.text import Tokens, Vocabulary
 from ..embeddings import Encoded
 from ..errors import DataError
+from .images import backbone_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -98,8 +99,11 @@ class ImageTower(nn.Module):
         return ""
 
     def takes(self, images: Images) -> bool:
-        """Whether it reads the stored features of these images; otherwise it looks at their pictures."""
-        return self.reads == "features"
+        """Whether it reads the features of these images; otherwise it looks at their pictures.
+
+        What a pretrained network gave is for the towers on that network alone (`Backed`).
+        """
+        return self.reads == "features" and backbone_of(images.features) is None
 
     def supply(self, pairs: Pairs, store: Where = None, say: Callable[[str], None] | None = None) -> Pairs:
         """The pairs with what a frozen backbone sees in their pictures, for towers that have one; see `Backed`."""

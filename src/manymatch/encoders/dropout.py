@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 __all__ = ["Dropout"]
@@ -12,8 +16,8 @@ __all__ = ["Dropout"]
 _STEPS = 1 << 16
 """A mask compares 16 random bits with `p`, so `p` is exact to 1/65,536."""
 
-_PIECE = 1 << 20
-"""Entries whose bits are drawn at a time; four of them come from one word."""
+_PIECE = 1 << 18
+"""Entries at a time, so that a mask of numbers never stands in memory whole; four entries' bits come from one word."""
 
 
 class Dropout(nn.Dropout):
@@ -24,19 +28,62 @@ class Dropout(nn.Dropout):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        if not self.training or self.p in (0.0, 1.0) or input.device.type != "cpu":
+        if self._is_torchs(input):
             return functional.dropout(input, self.p, self.training)
-        # Without a gradient the mask itself may hold the product: one copy of a batch of features less.
-        return input * _kept(input, self.p) if input.requires_grad else _kept(input, self.p).mul_(input)
+        out: Tensor = _Dropped.apply(input, self.p)  # type: ignore[no-untyped-call]
+        return out
+
+    def drop(self, values: Tensor) -> Tensor:
+        """As `forward`, of values without gradient that nobody else holds: on a CPU they are written over."""
+        if self._is_torchs(values):
+            return functional.dropout(values, self.p, self.training)
+        for piece, kept in _pieces(values.view(-1), self.p):
+            piece.mul_(_factors(kept, self.p, values.dtype))
+        return values
+
+    def _is_torchs(self, values: Tensor) -> bool:
+        return not self.training or self.p in (0.0, 1.0) or not values.is_cpu
 
 
-def _kept(like: Tensor, p: float) -> Tensor:
-    """What each entry is multiplied by, 0 or 1 / (1 - p)."""
+class _Dropped(torch.autograd.Function):
+    """The product with a mask; for the way back a byte an entry is kept, not a number."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, p: float) -> Tensor:
+        mask = torch.empty(input.shape, dtype=torch.bool)
+        for place, kept in _pieces(mask.view(-1), p):
+            place.copy_(kept)
+        ctx.p = p
+        ctx.save_for_backward(mask)
+        return _product(input, mask, p)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (mask,) = ctx.saved_tensors
+        return _product(gradient, mask, ctx.p), None
+
+
+def _product(values: Tensor, mask: Tensor, p: float) -> Tensor:
+    """The values, 0 where the mask is, else divided by 1 - p."""
+    if not values.is_contiguous():
+        return values * _factors(mask, p, values.dtype)
+    out = torch.empty_like(values)
+    flat = (torch.split(tensor.view(-1), _PIECE) for tensor in (values, mask, out))
+    for piece, kept, place in zip(*flat, strict=True):
+        torch.mul(piece, _factors(kept, p, values.dtype), out=place)
+    return out
+
+
+def _pieces(flat: Tensor, p: float) -> Iterator[tuple[Tensor, Tensor]]:
+    """Views of a flat tensor one after the other, and which of their entries are kept (bool)."""
     source = np.random.Generator(np.random.SFC64(int(torch.randint(1 << 62, ()))))
-    kept = torch.empty(like.shape, dtype=like.dtype)
-    # In pieces, so that the bits of a whole batch of features never stand in memory beside their mask.
-    for piece in torch.split(kept.view(-1), _PIECE):
+    for piece in torch.split(flat, _PIECE):
         words = source.integers(-(1 << 63), 1 << 63, size=-(-len(piece) // 4), dtype=np.int64)
         bits = torch.from_numpy(words.view(np.int16)[: len(piece)])
-        piece.copy_(bits >= round(p * _STEPS) - _STEPS // 2)
-    return kept.mul_(1.0 / (1.0 - p))
+        yield piece, bits >= round(p * _STEPS) - _STEPS // 2
+
+
+def _factors(kept: Tensor, p: float, dtype: torch.dtype) -> Tensor:
+    """What each entry is multiplied by, 0 or 1 / (1 - p)."""
+    return kept.to(dtype).mul_(1.0 / (1.0 - p))

@@ -144,7 +144,9 @@ class SlotAttention(nn.Module):
     def attend(self, vectors: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """As `forward`, and the last block's softmax before it is renormalised: (n, heads, k, f)."""
         context = self.input_norm(vectors)
-        keys, values = self._heads(self.key(self._placed(context, valid))), self._heads(self.value(context))
+        # Laid out once as the products want them, not anew in every iteration and kept each time for the way back.
+        keys = self._heads(self.key(self._placed(context, valid))).transpose(-1, -2).contiguous()
+        values = self._heads(self.value(context)).contiguous()
         slots = self.slots.expand(len(vectors), -1, -1)
         shares = keys.new_zeros(())
         for _ in range(self.iterations):
@@ -180,7 +182,7 @@ class SlotAttention(nn.Module):
         return tensor.view(*tensor.shape[:-1], self.heads, -1).transpose(1, 2)
 
     def _read(self, queries: Tensor, keys: Tensor, values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        logits = queries @ keys.transpose(-1, -2) / math.sqrt(queries.shape[-1])
+        logits = queries @ keys / math.sqrt(queries.shape[-1])
         padding = ~valid[:, None, None, :]
         if self.over == "inputs":
             shares = logits.masked_fill(padding, -math.inf).softmax(dim=-1)

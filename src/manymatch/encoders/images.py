@@ -10,11 +10,11 @@ from typing import Any, Literal
 import numpy as np
 
 from ..data.features import Features
-from ..data.pairs import Images, Pairs
+from ..data.pairs import FeatureRows, Images, Pairs
 from ..errors import DataError, UnknownName
 from .resnet import RESNETS
 
-__all__ = ["ImageInput", "Tuning", "feature_blocks", "look_at", "real_fragments", "split_tower"]
+__all__ = ["ImageInput", "Tuning", "backbone_of", "feature_blocks", "look_at", "real_fragments", "split_tower"]
 
 Tuning = Literal["frozen", "tuned", "lora"]
 """What of a pretrained network learns: nothing, all of it, or small matrices beside it."""
@@ -36,8 +36,9 @@ class ImageInput:
         fragments, fragment_width: f and c of precomputed fragments, 0 without.
         pooled_width: p of a precomputed pooled vector, 0 without.
         size: side in pixels that pictures are brought to ("cnn" and backbones).
-        backbone: of a pretrained network, JSON: its `source` as the user named it, its `tuning`, and the `identity` of
-            what it gives and whether that has `fragments` (frozen), or what it is built again from (tuned, lora).
+        backbone: of a pretrained network, JSON: its `source` as the user named it (with the hub's `revision`), its
+            `tuning`, and the `identity` of what it gives and whether that has `fragments` (frozen), or what it is built
+            again from (tuned, lora).
     """
 
     tower: str
@@ -110,6 +111,11 @@ def look_at(
     if chosen == "features":
         if pairs.features is None:
             raise DataError("image tower 'features': the pairs have no features; give --features FILE or --pooled FILE")
+        if backbone_of(pairs.features) is not None:
+            raise DataError(
+                "image tower 'features': the pairs come with what a pretrained network sees in their pictures; name it "
+                "(image_tower='hf:NAME'), or give features of your own"
+            )
         sizes = pairs.features.sizes()
         return ImageInput(
             "features", sizes.get("fragments", 0), sizes.get("fragment_width", 0), sizes.get("pooled_width", 0)
@@ -118,6 +124,12 @@ def look_at(
     if chosen != "cnn":
         return ImageInput(chosen, size=_BACKBONE_SIDE)
     return ImageInput("cnn", size=min(longest_side, _usual_side(pairs)))
+
+
+def backbone_of(features: FeatureRows | None) -> str | None:
+    """Key of the pretrained network that gave these features; None of the user's own, or where there are none."""
+    key = getattr(features, "key", None)
+    return None if key is None else str(key)
 
 
 def _expect_pictures(pairs: Pairs, tower: str) -> None:
@@ -140,6 +152,7 @@ def _pretrained(pairs: Pairs, source: str, tuning: Tuning, rank: int, fragments:
         "tuning": tuning,
         "fragments": bool(backbone.fragments),
         "identity": dict(backbone.identity),
+        **({"revision": backbone.revision} if backbone.revision else {}),
     }
     return ImageInput(
         source.partition(":")[0], backbone.fragments, backbone.fragment_width, backbone.pooled_width, backbone=facts

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ..choices import Mode, check_mode
 from ..errors import DataError
@@ -25,7 +27,29 @@ __all__ = [
 
 def max_pool(vectors: Tensor, valid: Tensor) -> Tensor:
     """(n, f, d), (n, f) -> (n, d): largest value of each dimension over the valid fragments."""
-    return vectors.masked_fill(~valid[..., None], -math.inf).amax(dim=1)
+    if not (torch.is_grad_enabled() and vectors.requires_grad):
+        return vectors.masked_fill(~valid[..., None], -math.inf).amax(dim=1)
+    out: Tensor = _Largest.apply(vectors, valid)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _Largest(torch.autograd.Function):
+    """`max_pool` that keeps the vectors for the way back, which others keep too, and not a masked copy of them."""
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor, valid: Tensor) -> Tensor:
+        out = vectors.masked_fill(~valid[..., None], -math.inf).amax(dim=1)
+        ctx.save_for_backward(vectors, valid, out)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        vectors, valid, out = ctx.saved_tensors
+        # Entries that are equally large share the gradient, as in torch's own.
+        largest = (vectors == out[:, None]).logical_and_(valid[..., None])
+        shared = (gradient[:, None] * largest).div_(largest.sum(dim=1, keepdim=True))
+        return shared.masked_fill_(~valid[..., None], 0.0), None
 
 
 def mean_pool(vectors: Tensor, valid: Tensor) -> Tensor:

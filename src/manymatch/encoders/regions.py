@@ -95,10 +95,19 @@ class FeatureTower(ImageTower):
         if isinstance(images, Pixels):
             raise DataError("this run reads precomputed features and has no backbone to look at a picture; use like=ID")
         self.inputs.expect(images)
-        return self._keyed(self.read(*self._tensors(images)), images)
+        vectors, valid, pooled = self._tensors(images)
+        spare = vectors is not None and (
+            (images.once and self.training) or vectors.data_ptr() != torch.as_tensor(images.vectors).data_ptr()
+        )
+        return self._keyed(self.read(vectors, valid, pooled, spare=spare), images)
 
-    def read(self, vectors: Tensor | None, valid: Tensor | None, pooled: Tensor | None) -> Locals:
-        """Of tensors on its device: fragments (n, f, c), which of them are real (n, f), and a pooled vector (n, p)."""
+    def read(
+        self, vectors: Tensor | None, valid: Tensor | None, pooled: Tensor | None, *, spare: bool = False
+    ) -> Locals:
+        """Of tensors on its device: fragments (n, f, c), which of them are real (n, f), and a pooled vector (n, p).
+
+        `spare` says that nobody else holds the fragments, so that what the neck is given may be written over them.
+        """
         further = self._pooled(pooled) if self.has_pooled else None
         if self.neck is None:
             assert further is not None
@@ -106,7 +115,7 @@ class FeatureTower(ImageTower):
             return Locals(further[:, None, :], one, further)
         if vectors is None or valid is None:
             raise DataError("this run reads fragments, found only pooled vectors; give --features FILE")
-        return self.neck(*self._fragments(vectors, valid), further)
+        return self.neck(*self._fragments(vectors, valid, spare), further)
 
     def _keyed(self, local: Locals, images: Features) -> Locals:
         if self.training or not self.head.keyed:
@@ -130,12 +139,22 @@ class FeatureTower(ImageTower):
                 valid = lengths_to_valid(torch.as_tensor(images.lengths, device=device), vectors.shape[1])
         return vectors, valid, pooled
 
-    def _fragments(self, vectors: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    def _fragments(self, vectors: Tensor, valid: Tensor, spare: bool) -> tuple[Tensor, Tensor]:
         if self.training and self.drop:
             fate = draw("region drop", lambda: torch.rand(valid.shape, device=valid.device))
             kept = valid & (fate > self.drop)
             valid = torch.where(kept.any(dim=1, keepdim=True), kept, valid)
-        return self.fragment_dropout(self.fragment_scale(vectors)).masked_fill(~valid[..., None], 0.0), valid
+        scale = self.fragment_scale
+        if vectors.requires_grad or not isinstance(scale, Standardise | nn.Identity):
+            return self.fragment_dropout(scale(vectors)).masked_fill(~valid[..., None], 0.0), valid
+        # Without a gradient one buffer takes it all, the batch's own where it is spare: at 36 x 2,048 a batch of
+        # features is as large as all that a small model keeps for the way back.
+        out = vectors if spare else torch.empty_like(vectors)
+        if isinstance(scale, Standardise):
+            scale.into(vectors, out)
+        elif not spare:
+            out.copy_(vectors)
+        return self.fragment_dropout.drop(out).masked_fill_(~valid[..., None], 0.0), valid
 
     def _pooled(self, pooled: Tensor | None) -> Tensor:
         if pooled is None:

@@ -15,9 +15,10 @@ from .ensemble import Joined, MeanScore
 from .scores import ModelScores
 
 if TYPE_CHECKING:
+    from ..data.store import Where
     from ..methods import Model
 
-__all__ = ["Embedded", "encode", "expect_both", "looks", "scores_of", "seen", "unlike", "usable"]
+__all__ = ["Embedded", "encode", "expect_both", "looks", "scores_of", "seen", "supplied", "unlike", "usable"]
 
 Embedded = tuple[Embedding, Embedding]
 """Embeddings of the images and of the captions."""
@@ -41,6 +42,26 @@ def looks(model: Model, pairs: Pairs) -> bool:
     return model.image_input == "pixels" and not (isinstance(tower, ImageTower) and tower.takes(pairs.images))
 
 
+def supplied(
+    members: Sequence[Model], pairs: Pairs, store: Where, say: Callable[[str], None] | None
+) -> tuple[Pairs, list[str]]:
+    """The pairs with what the first frozen network among the models sees in their pictures, as `Model.supply` gives it.
+
+    Features that the pairs have stay, and a run that reads those of the user's own is given none of a network's.
+
+    Returns:
+        Those pairs, and a note on pictures that cannot be read.
+    """
+    towers = [getattr(model, "images", None) for model in members]
+    if any(model.image_input == "features" for model in members):
+        return pairs, []
+    kept = pairs
+    for tower in towers:
+        if kept.features is None and isinstance(tower, ImageTower):
+            kept = tower.supply(kept, store, say)
+    return kept, _left_out(pairs, kept)
+
+
 def usable(pixels: bool, pairs: Pairs, progress: Progress | None) -> tuple[Pairs, list[str]]:
     """The pairs that can be encoded, and a note on those that cannot.
 
@@ -58,12 +79,19 @@ def usable(pixels: bool, pairs: Pairs, progress: Progress | None) -> tuple[Pairs
     kept = readable(pairs, progress)
     if len(kept) == len(pairs):
         return pairs, []
-    first = kept.problems[len(pairs.problems)]
-    note = f"{len(pairs) - len(kept)} of {len(pairs)} images could not be read and are left out; the first: {first}"
+    notes = _left_out(pairs, kept)
     if not len(kept):
-        raise DataError(f"{pairs.name}: {note}")
+        raise DataError(f"{pairs.name}: {notes[0]}")
     expect_both(kept)
-    return kept, [note]
+    return kept, notes
+
+
+def _left_out(pairs: Pairs, kept: Pairs) -> list[str]:
+    """A note on the pictures that could not be read, where there were any."""
+    if len(kept) == len(pairs):
+        return []
+    first = kept.problems[len(pairs.problems)]
+    return [f"{len(pairs) - len(kept)} of {len(pairs)} images could not be read and are left out; the first: {first}"]
 
 
 def expect_both(pairs: Pairs) -> None:

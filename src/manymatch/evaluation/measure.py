@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -15,7 +15,7 @@ from ..embeddings import Embedding
 from ..errors import DataError
 from .duplicates import duplicates
 from .elsewhere import Elsewhere, Given, source_of
-from .encoding import encode, looks, scores_of, seen, unlike, usable
+from .encoding import encode, looks, scores_of, seen, supplied, unlike, usable
 from .health import health
 from .measures import Floats, interval, resampled
 from .metrics import check_ties, queries
@@ -27,6 +27,7 @@ from .report import Report, Row, distinct, row
 from .scores import ModelScores, Source
 
 if TYPE_CHECKING:
+    from ..data.store import Where
     from ..methods import Model
 
 __all__ = ["Judged", "evaluate", "judge"]
@@ -64,6 +65,8 @@ def evaluate(
     run: str | Sequence[str] | None = None,
     find_duplicates: bool = True,
     progress: Progress | None = None,
+    store: Where = None,
+    say: Callable[[str], None] | None = None,
 ) -> Report:
     """How well captions find images and images find captions.
 
@@ -78,6 +81,7 @@ def evaluate(
         run: what tables call it, or each model of an ensemble; by default the models' names.
         find_duplicates: note images of the gallery that are one picture; reads every picture, or every feature row.
         progress: called with (done, total) of each stage: pictures, images, captions, score tiles.
+        store, say: as `Model.supply`: where features of a frozen image network are kept, and who is told.
 
     Raises:
         DataError: no images, no captions, no right answer, or an embedding or a score that is not finite.
@@ -93,8 +97,9 @@ def evaluate(
     members = cast("list[Model]", list(models) if isinstance(models, Sequence) else [models])
     labels = _labels(members, run)
     notes = seen(members, labels, pairs)
+    pairs, lost = supplied(members, pairs, store, say)
     pairs, left_out = usable(any(looks(model, pairs) for model in members), pairs, progress)
-    notes += left_out + unlike(members) + (duplicates(pairs).notes() if find_duplicates else [])
+    notes += lost + left_out + unlike(members) + (duplicates(pairs).notes() if find_duplicates else [])
     encoded = [encode(model, pairs, batch_size, progress) for model in members]
     alone = encoded[0] if len(members) == 1 else (None, None)
     judged = judge(scores_of(members, encoded, pairs, progress), pairs, names, ties, *alone)

@@ -58,6 +58,12 @@ class Contents:
         pictures, name = self._picture(id)
         return pictures.read(name)
 
+    def pixels(self, id: str) -> int:
+        """Width x height beyond which the picture of an image is not decoded. Raises as `picture`."""
+        from ..data.decoding import MAX_PIXELS
+
+        return int(getattr(self._picture(id)[0], "max_pixels", MAX_PIXELS))
+
     def open_picture(self, id: str) -> Image.Image:
         """The decoded picture, upright RGB. Raises as `picture`."""
         pictures, name = self._picture(id)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..data.files import Progress
     from ..data.pairs import Pairs, Pictures
+    from ..data.store import Where
     from ..embeddings import Embedding
 
 __all__ = ["Growing"]
@@ -112,16 +113,32 @@ class Growing(Attending):
                 progress(total, len(plan.encode) - len(left_out))
         return left_out
 
-    def add_all(self, pairs: Pairs, progress: Callable[[Added, int], object] | None = None) -> Added:
+    def add_all(
+        self, pairs: Pairs, progress: Callable[[Added, int], object] | None = None, *, store: Where = None
+    ) -> Added:
         """As `sync` without a source: how many images were added, and how many known ones had changed.
 
         Args:
             progress: as for `sync`.
+            store: feature store of a frozen image network, which is read and added to; without one nothing is kept, as
+                an index holds all that searching needs.
+
+        Raises:
+            DataError, UnknownName: as `sync`; with a store too, nothing that cannot be read is left out.
         """
         if not len(pairs):
             return Added()
-        done = self.sync(pairs, progress=progress)
+        done = self.sync(pairs, progress=progress, usable=None if store is None else self._from(store))
         return Added(done.added, done.changed)
+
+    def _from(self, store: Where) -> Callable[[Pairs], Pairs]:
+        def all_of(pairs: Pairs) -> Pairs:
+            kept = self.model.supply(pairs, store)
+            if len(kept) < len(pairs):
+                raise DataError(str(kept.problems[len(pairs.problems)]))
+            return kept
+
+        return all_of
 
     def add(self, pairs: Pairs) -> Added:
         """Encode and store images with their captions, in one transaction. A known id is replaced.

@@ -20,6 +20,7 @@ from .store.store import FORMAT, Store
 
 if TYPE_CHECKING:
     from ..data.pairs import Pairs
+    from ..data.store import Where as Stored
     from ..methods import Model
     from ..similarity import Similarity
 
@@ -56,6 +57,7 @@ class Index(Growing):
         placement: Placement | None = None,
         progress: Callable[[Added, int], object] | None = None,
         told: Callable[[str], object] | None = None,
+        store: Stored = None,
     ) -> Self:
         """Index every image and caption of `pairs`, in batches, each committed before the next begins.
 
@@ -71,6 +73,7 @@ class Index(Growing):
             placement: how a new collection there is laid out over its machines.
             progress: called after each commit with the images added and replaced so far, and the number in all.
             told: called with the name of each step of building and measuring candidates.
+            store: as `add_all`.
 
         Raises:
             IndexMismatch: the folder is an index of another run, or of another precision.
@@ -84,7 +87,7 @@ class Index(Growing):
         index = cls.begin(
             model, out, engine=engine, precision=precision, agreement=agreement, url=url, placement=placement
         )
-        index.add_all(pairs, progress)
+        index.add_all(pairs, progress, store=store)
         index.refresh(told)
         return index
 

@@ -77,8 +77,14 @@ class Encoders(nn.Module):
         """
         if isinstance(images, Features | Pixels):
             return images
-        if isinstance(images, Images) and self.images.takes(images):
-            return images.read_features()
+        if isinstance(images, Images):
+            if self.images.takes(images):
+                return images.read_features()
+            if self.image_input == "features":
+                raise DataError(
+                    "this run reads features of the user's own, found what a pretrained network sees in the pictures; "
+                    "give those it was trained on (--features FILE)"
+                )
         return self.images.prepare(_opened(images))
 
     def encode_images(self, images: Any, *, batch_size: int = 256, progress: Progress = None) -> Embedding:

@@ -28,7 +28,11 @@ _BOTH = ("clip", "siglip", "siglip2")
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrained(Method):
-    """Each picture and each text is the vector that the pretrained networks make of it, compared by cosine."""
+    """Each picture and each text is the vector that the pretrained networks make of it, compared by cosine.
+
+    The scale (and SigLIP's shift) that such networks put on the cosine in training is left aside: the same for every
+    pair, it changes no order.
+    """
 
     name: ClassVar[str] = "pretrained"
     paper: ClassVar[str] = "Radford et al., ICML 2021; Zhai et al., ICCV 2023"
@@ -121,9 +125,11 @@ def _image_input(source: str) -> ImageInput:
         # Its weights are read when the tower is made, and not here too.
         found = find(source)
         looking = read_vision(found)
-        width, identity = looking.pooled_width, identity_of(found, looking, fragments=False)
+        width, revision = looking.pooled_width, found.revision
+        identity = identity_of(found, looking, fragments=False)
     else:
         backbone = open_backbone(source, fragments=False)
-        width, identity = backbone.pooled_width, dict(backbone.identity)
+        width, revision, identity = backbone.pooled_width, backbone.revision, dict(backbone.identity)
     facts = {"source": settled(source), "tuning": "frozen", "identity": identity}
+    facts |= {"revision": revision} if revision else {}
     return ImageInput(kind, pooled_width=width, backbone=facts)

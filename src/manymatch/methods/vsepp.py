@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
+from ..data.pairs import Pairs
 from ..encoders import (
     RESNETS,
     BackboneTower,
@@ -22,6 +23,7 @@ from ..encoders import (
     TextInput,
     TextTower,
 )
+from ..encoders.pretrained import pooled_alone
 from ..similarity import Cosine, Order, Similarity
 from .base import Method
 from .recipe import PLAIN, Recipe, Stage
@@ -82,6 +84,10 @@ class VSEpp(Method):
 
     def neck(self, inputs: int) -> Neck:
         return MeanNeck(inputs, self.dim) if self.pooling == "published" else super().neck(inputs)
+
+    def inputs(self, pairs: Pairs, image_tower: str | None, text_tower: str | None) -> tuple[ImageInput, TextInput]:
+        images, texts = super().inputs(pairs, image_tower, text_tower)
+        return pooled_alone(images) if self.pooling == "published" else images, texts
 
     def image_tower(self, inputs: ImageInput) -> ImageTower:
         if self.pooling == "published" and inputs.tower in RESNETS:

@@ -100,6 +100,11 @@ def read_run(folder: str | Path) -> dict[str, Any]:
     """
     folder = Path(folder)
     path = folder / "run.json"
+    if not folder.is_dir() and str(folder).startswith("onnx:"):
+        raise CheckpointError(
+            f"run: {str(folder)!r} is one half alone; name both with: manymatch train pretrained DATA "
+            "--image-tower onnx:FILE --text-tower onnx:FILE --out RUN"
+        )
     if not folder.is_dir():
         raise CheckpointError(
             f"run: no such folder {str(folder)!r}; train one with: manymatch train METHOD DATA --out RUN"
@@ -107,6 +112,8 @@ def read_run(folder: str | Path) -> dict[str, Any]:
     if not path.is_file():
         began = (folder / "training" / "state.safetensors").is_file()
         hint = "its training stopped before the first validation; go on with --resume" if began else "expected a run"
+        if (folder / "config.json").is_file():
+            hint = f"it looks like a pretrained network, which is named 'hf:{folder}'"
         raise CheckpointError(f"run: no run.json in {str(folder)!r}; {hint}")
     try:
         value = json.loads(path.read_text(encoding="utf-8"))

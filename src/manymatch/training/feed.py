@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from ..data.batches import Rows, Sampler
+from ..data.features import Features
 from ..data.pairs import Pairs
 from ..methods import Batch, Model
 from .plan import Plan
@@ -16,10 +18,17 @@ __all__ = ["batches"]
 def batches(
     model: Model, pairs: Pairs, sampler: Sampler, plan: Plan, *, seed: int, start: int
 ) -> Iterator[tuple[int, Batch]]:
-    """Step and batch from step `start` on; the order depends on the seed and the step alone."""
+    """Step and batch from step `start` on; the order depends on the seed and the step alone.
+
+    Each is for one step: the step may write over features that were read for it alone.
+    """
+    fresh = getattr(pairs.features, "fresh", False)
 
     def read(chosen: Rows) -> Batch:
-        return model.batch(pairs, chosen.images, chosen.captions, chosen.matches)
+        batch = model.batch(pairs, chosen.images, chosen.captions, chosen.matches)
+        if fresh and isinstance(batch.images, Features):
+            return replace(batch, images=replace(batch.images, once=True))
+        return batch
 
     with ThreadPoolExecutor(1) as pool:
         ahead = None

@@ -77,6 +77,8 @@ class Stepper:
         if not math.isfinite(norm):
             raise DataError(f"training: the gradient is {norm} at step {step}; lower the rate with --set lr=...")
         self.optimiser.step()
+        # Now too, not only before the next way back: the forward pass in between needs the room.
+        self.optimiser.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.follow(self.model, step)
 

@@ -67,6 +67,8 @@ class Index(Protocol):
 
     def picture(self, id: str) -> bytes: ...
 
+    def pixels(self, id: str) -> int: ...
+
     def elements(self, id: str | None = None, *, query: str | None = None) -> dict[str, Any]: ...
 
     def put_picture(self, id: str, data: bytes, captions: Sequence[str], metadata: Mapping[str, Any]) -> Changed: ...
@@ -129,11 +131,11 @@ class Desk:
 
     def picture(self, data: bytes, item_id: str) -> Served:
         """Stored bytes as a browser takes them. Raises PictureError."""
-        return as_stored(data, item_id)
+        return as_stored(data, item_id, self.index.pixels(item_id))
 
     def thumbnail(self, data: bytes, item_id: str) -> Served:
         """A small copy. Raises PictureError."""
-        return self._thumbnails.of(data, item_id)
+        return self._thumbnails.of(data, item_id, self.index.pixels(item_id))
 
     def stored(self, item_id: str) -> tuple[bytes, int]:
         """The bytes of an item's picture, and how many pixels it has. Raises UnknownName, DataError (none)."""

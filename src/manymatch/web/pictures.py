@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 from PIL import Image
 
-from ..data.decoding import decode
+from ..data.decoding import MAX_PIXELS, decode
 
 __all__ = ["Served", "Thumbnails", "as_stored", "pixels_of"]
 
@@ -41,7 +41,7 @@ class Served:
     tag: str
 
 
-def as_stored(data: bytes, name: str) -> Served:
+def as_stored(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Served:
     """The stored bytes under the type they have; a format browsers do not show (TIFF...) becomes a JPEG.
 
     Raises:
@@ -49,7 +49,7 @@ def as_stored(data: bytes, name: str) -> Served:
     """
     media_type = _MIME.get(_head(data)[0])
     if media_type is None:
-        picture = decode(data, name)
+        picture = decode(data, name, max_pixels)
         picture.thumbnail((_LONGEST, _LONGEST))
         data, media_type = _jpeg(picture), "image/jpeg"
     return Served(data, media_type, _tag(data))
@@ -69,10 +69,10 @@ class Thumbnails:
         self._size = 0
         self._lock = threading.Lock()
 
-    def of(self, data: bytes, name: str) -> Served:
+    def of(self, data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Served:
         """The thumbnail of these encoded bytes. Raises PictureError."""
         key = _tag(data)
-        return self._find(key) or self._keep(key, lambda: self._make(data, name, key))
+        return self._find(key) or self._keep(key, lambda: self._make(data, name, max_pixels, key))
 
     def _find(self, key: str) -> Served | None:
         with self._lock:
@@ -90,8 +90,8 @@ class Thumbnails:
                 self._size -= len(self._kept.popitem(last=False)[1].data)
         return made
 
-    def _make(self, data: bytes, name: str, key: str) -> Served:
-        picture = decode(data, name)
+    def _make(self, data: bytes, name: str, max_pixels: int, key: str) -> Served:
+        picture = decode(data, name, max_pixels)
         picture.thumbnail((self.side, self.side))
         return Served(_jpeg(picture), "image/jpeg", f"{key}-{self.side}")
 

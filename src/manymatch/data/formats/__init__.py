@@ -16,6 +16,7 @@ from pathlib import Path
 from ...errors import DataError, UnknownName
 from ..files import regular_file
 from .base import Format, Row, Source
+from .folder_walk import unread_kinds
 
 __all__ = ["Format", "Row", "Source", "format_named", "formats", "known"]
 
@@ -57,7 +58,7 @@ def known(path: str | Path) -> tuple[Format, str]:
 
     Raises:
         DataError: nothing there, no file and no folder, or of no known format; what was looked for is named, and in a
-            folder files of a known format.
+            folder files of a known format, or kinds of pictures that are not read.
     """
     path = Path(path)
     is_folder = _is_folder(path)
@@ -68,6 +69,11 @@ def known(path: str | Path) -> tuple[Format, str]:
             return each, words
     if not is_folder:
         regular_file(path, "pairs")
+    if is_folder and (kinds := unread_kinds(path)):
+        raise DataError(
+            f"pairs: the folder {str(path)!r} holds no photos but {', '.join(kinds)}, which are not read here; "
+            "convert them to JPEG, PNG or WebP"
+        )
     what = "is a folder, and" if is_folder else "is"
     titles = "; ".join(f"{each.name}: {each.title}" for each in _found())
     raise DataError(
@@ -92,4 +98,4 @@ def _near(folder: Path) -> str:
     near = [file for file in files if any(each.sees(Path(file)) for each in _found())]
     if near:
         return f"it holds {' and '.join(map(repr, near[:3]))}: give that file; "
-    return "it holds no file of a known format; "
+    return f"it holds no file of a known format{'' if any(folder.iterdir()) else ', and is empty'}; "

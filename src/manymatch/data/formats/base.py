@@ -30,6 +30,8 @@ class Row:
         problems: what is wrong inside a row that is usable all the same, such as one caption of several.
         rows: how many rows of the source it is made of: 5, where an image stands on five of them, one a caption. The
             sum over all rows, bad ones too, is how many rows a feature file has.
+        numbers: which captions of the image those of `value` are, from 0, where some were left out before; else empty.
+        met: images that were met before it and come later, where a source gives bad rows first.
     """
 
     row: int
@@ -40,6 +42,8 @@ class Row:
     detail: str = ""
     problems: tuple[Problem, ...] = field(default=())
     rows: int = 1
+    numbers: tuple[int, ...] = ()
+    met: int = 0
 
 
 class Source:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..files import storable
 from ..pairs import Problem
 
-__all__ = ["Captions", "listed", "plain", "shown", "split_below", "split_named", "storable"]
+__all__ = ["Captions", "listed", "plain", "shown", "split_below", "split_named"]
 
 _SPLITS = {
     **dict.fromkeys(("train", "training", "trn", "restval"), "train"),
@@ -30,14 +31,6 @@ def split_below(folder: Path, file: Path) -> str | None:
     """The split that a file's name says it is, else the nearest folder's of those that lie inside `folder`."""
     inside = file.relative_to(folder).parts if folder in file.parents else (file.name,)
     return next((found for name in reversed(inside) if (found := split_named(name))), None)
-
-
-def storable(value: Any) -> bool:
-    """Whether it is a text that files and databases take: JSON can spell half a surrogate pair."""
-    try:
-        return isinstance(value, str) and bool(value.encode() or True)
-    except UnicodeEncodeError:
-        return False
 
 
 def plain(value: Any) -> bool:
@@ -63,16 +56,22 @@ class Captions:
         file: where they stand.
         texts: the usable ones.
         ids: the file's own id of each, None where it has none.
+        numbers: which of all that were added the usable ones are.
         problems: what is wrong with the others.
     """
 
     file: Path
     texts: list[str] = field(default_factory=list)
     ids: list[Any] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    _added: int = 0
 
-    def add(self, where: str, value: Any, identity: Any = None, line: int | None = None) -> None:
+    def add(
+        self, where: str, value: Any, identity: Any = None, line: int | None = None, number: int | None = None
+    ) -> None:
         """Keep a caption, or say why not; `where` names it inside its file: "annotations[3]"."""
+        number, self._added = self._added if number is None else number, self._added + 1
         if not storable(value):
             self.report("caption is not text", f"{where} is {shown(value)}; it is left out", line)
         elif not value.strip():
@@ -80,6 +79,7 @@ class Captions:
         else:
             self.texts.append(value)
             self.ids.append(identity)
+            self.numbers.append(number)
 
     def report(self, kind: str, detail: str, line: int | None = None) -> None:
         """List something that is wrong with a caption of this image."""

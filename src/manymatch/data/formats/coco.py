@@ -5,16 +5,17 @@ from __future__ import annotations
 import itertools
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import DataError
-from ..files import first_bytes, identifier, regular_file
+from ..files import first_bytes, identifier, regular_file, storable
 from ..pairs import Problem
 from .base import Format, Row, Source
-from .captions import Captions, listed, plain, shown, split_named, storable
+from .captions import Captions, listed, plain, shown, split_named
 from .nearby import LOOKED_AT, Spellings, look_in, look_near
 from .whole_json import read_json
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["CocoCaptions", "CocoSource"]
 
 _NAME = re.compile(r"(?:captions|image_info)_(.+)\.json(?:\.gz)?")
+_LISTED = 100
+"""Annotations of images that are not there, which are listed one by one: where somebody kept a few of COCO's images and
+all of its annotations, they are hundreds of thousands."""
+
 # With the colon: a caption may be one of these words, and its quotes are never bare.
 _IMAGES, _KEYS = (re.compile(rb'"%s"\s*:' % n) for n in (b"images", b"(?:file_name|image_id|coco_url|annotations)"))
 
@@ -79,6 +84,7 @@ class _Part:
         captions: image id -> its captions.
         labels: image id -> category names.
         loose: problems that belong to no image.
+        strangers: file -> how many of its annotations are of images that are not there.
         before: what goes before an id, where another file has the same number for another picture.
     """
 
@@ -88,7 +94,21 @@ class _Part:
     captions: dict[str, Captions] = field(default_factory=dict)
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     loose: list[Problem] = field(default_factory=list)
+    strangers: Counter[Path] = field(default_factory=Counter)
     before: str = ""
+
+    def stranger(self, path: Path, detail: str) -> None:
+        """List an annotation of an image that is not there, or only count it when there are many."""
+        self.strangers[path] += 1
+        if self.strangers[path] <= _LISTED:
+            self.loose.append(Problem(str(path), None, "unknown image", detail))
+
+    def count_strangers(self) -> None:
+        """Say how many were only counted."""
+        for path, count in self.strangers.items():
+            if count > _LISTED:
+                detail = f"{count - _LISTED:,} more annotations are of no image of {self.path.name}"
+                self.loose.append(Problem(str(path), None, "unknown image", detail))
 
     def pictures_named(self) -> dict[str, str]:
         """Image id -> file name, as far as they are texts."""
@@ -160,7 +180,7 @@ def _row(part: _Part, row: int, n: int, image: Any, prefix: str, loose: Sequence
     }
     if captions.known_ids() is not None:
         value["caption_ids"] = captions.ids
-    return Row(row, value, None, part.path, problems=(*loose, *captions.problems))
+    return Row(row, value, None, part.path, problems=(*loose, *captions.problems), numbers=tuple(captions.numbers))
 
 
 # ---- reading one file
@@ -190,6 +210,7 @@ def _read(path: Path) -> _Part:
     part = _Part(path, found[1] if found else re.sub(r"\.json(\.gz)?$", "", path.name), images)
     _collect(part, annotations)
     _label(part)
+    part.count_strangers()
     return part
 
 
@@ -214,7 +235,7 @@ def _collect(part: _Part, annotations: list[Any]) -> None:
         captions = known.get(identifier(annotation.get("image_id")) or "")
         if captions is None:
             detail = f"{where} is of image {shown(annotation.get('image_id'))}, which is not among the images"
-            part.loose.append(Problem(str(part.path), None, "unknown image", detail))
+            part.stranger(part.path, detail)
             continue
         number = annotation.get("id")
         identity = identifier(number)
@@ -261,13 +282,12 @@ def _label(part: _Part) -> None:
             identifier(each.get(k)) if isinstance(each, dict) else None for k in ("image_id", "category_id")
         )
         if image is None or image not in part.captions:
-            why = "unknown image", f"annotations[{n}] is of no image of {part.path.name}"
+            part.stranger(path, f"annotations[{n}] is of no image of {part.path.name}")
         elif category is None or category not in names:
-            why = "unknown category", f"annotations[{n}] is of no category of the file"
+            detail = f"annotations[{n}] is of no category of the file"
+            part.loose.append(Problem(str(path), None, "unknown category", detail))
         else:
             of.setdefault(image, set()).add(category)
-            continue
-        part.loose.append(Problem(str(path), None, *why))
     order = {identity: place for place, identity in enumerate(names)}
     part.labels = {image: [names[c] for c in sorted(found, key=order.__getitem__)] for image, found in of.items()}
 

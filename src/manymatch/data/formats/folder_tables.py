@@ -150,7 +150,7 @@ def _speak(spoken: Spoken, value: Mapping[str, Any], row: Row, names: Mapping[st
     captions = names.get("captions", "captions")
     taken = {names.get("image", "image"): "image", captions: "captions"}
     taken |= {names.get(ours, ours): ours for ours in _OURS}
-    if spoken.captions is None:
+    if not spoken.captions:
         spoken.captions = value.get(captions)
     for name, told in value.items():
         ours = taken.get(name, name)

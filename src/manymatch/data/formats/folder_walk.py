@@ -13,7 +13,7 @@ from pathlib import Path
 from ..pictures.base import is_picture
 from .base import Row
 
-__all__ = ["Walked", "first_photo", "walked"]
+__all__ = ["Walked", "first_photo", "unread_kinds", "walked"]
 
 _LEFT_OUT = frozenset(
     {
@@ -128,23 +128,29 @@ def _bad(kind: str, detail: str, file: Path) -> Row:
 
 def first_photo(root: Path) -> str | None:
     """The name of a photo among the first entries of the folder, nearest to the top; None where there is none."""
-    return next((name for name in itertools.islice(_files(root), _LOOKED_AT) if name is not None), None)
+    return next((name for name in itertools.islice(_files(root), _LOOKED_AT) if is_picture(name)), None)
 
 
-def _files(root: Path) -> Iterator[str | None]:
-    """Photos, and None for every other entry; folders after the files beside them."""
+def unread_kinds(root: Path) -> list[str]:
+    """Suffixes of pictures that are not decoded here, among the first entries of the folder."""
+    suffixes = (os.path.splitext(name)[1].lower() for name in itertools.islice(_files(root), _LOOKED_AT))
+    return sorted(_UNREAD & set(suffixes))
+
+
+def _files(root: Path) -> Iterator[str]:
+    """Names of files, and an empty one for every other entry; folders after the files beside them."""
     waiting = [os.fspath(root)]
     for folder in waiting:
         try:
             with os.scandir(folder) as found:
                 for entry in itertools.islice(found, _LOOKED_AT):
                     if entry.name.startswith("."):
-                        yield None
+                        yield ""
                     elif entry.is_dir(follow_symlinks=False):
                         if entry.name.lower() not in _LEFT_OUT and len(waiting) < _LOOKED_AT:
                             waiting.append(entry.path)
-                        yield None
+                        yield ""
                     else:
-                        yield entry.name if is_picture(entry.name) and entry.is_file(follow_symlinks=False) else None
+                        yield entry.name if entry.is_file(follow_symlinks=False) else ""
         except (OSError, ValueError):
             continue

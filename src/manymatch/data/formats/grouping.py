@@ -21,8 +21,8 @@ def grouped(rows: Iterator[Row], names: Mapping[str, str], path: Path) -> Iterat
     Rows are of the same image when their image is, or, where there is none, their id. A field that is the same in all
     of them stays as it is; one that differs becomes a list, one value a row, of labels every one once. An `id` that
     differs within an image is one of captions: it becomes the metadata `caption_id`, of every image. A row that says
-    another split than those before it is a bad row. Bad rows come at once; images when all rows are read, in the order
-    in which they were first met.
+    another split than those before it is a bad row. Bad rows come at once, with how many images were met before them;
+    images when all rows are read, in the order in which they were first met.
 
     Args:
         rows: one a caption; those with several captions are taken too.
@@ -33,7 +33,7 @@ def grouped(rows: Iterator[Row], names: Mapping[str, str], path: Path) -> Iterat
     images: dict[Hashable, _Image] = {}
     for row in rows:
         if row.value is None:
-            yield row
+            yield replace(row, met=len(images))
             continue
         key = _key("image", row.value.get(called["image"])) or _key("id", row.value.get(called["id"])) or row.row
         if key in images:
@@ -85,7 +85,8 @@ class _Image:
             self.captions.append((self.first.line, self.first.file, self.value.get(captions)))
         before = len(self.captions)
         self.captions.append((row.line, row.file, value.get(captions)))
-        names = value.keys() if value.keys() == self.value.keys() else {**self.value, **value}
+        same = value.keys() == self.value.keys() and self.differing.keys() <= value.keys()
+        names = value.keys() if same else {**self.value, **self.differing, **value}.keys()
         for name in names:
             if name in self.differing:
                 self.differing[name].append(value.get(name))
@@ -101,11 +102,16 @@ class _Image:
         if per_caption and identity in value and _key("image", value.get(self.called["image"])):
             given = value.pop(identity)
             value[_OF_CAPTION] = given if isinstance(given, list) else [given]
+        numbers: list[int] = []
         if self.captions:
-            value[captions] = [
-                text for line, file, given in self.captions for text in self._usable(line, file or path, given)
-            ]
-        return replace(self.first, value=value, problems=tuple(self.problems), rows=self.rows)
+            value[captions] = texts = list[Any]()
+            places = 0
+            for line, file, given in self.captions:
+                usable = self._usable(line, file or path, given)
+                numbers += range(places, places + len(usable))
+                texts += usable
+                places += max(1, len(usable))
+        return replace(self.first, value=value, problems=tuple(self.problems), rows=self.rows, numbers=tuple(numbers))
 
     def _usable(self, line: int | None, file: Path, given: Any) -> list[Any]:
         # Told here, where the caption's own line is known.

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import DataError
-from ..files import first_bytes, identifier, regular_file
+from ..files import first_bytes, identifier, regular_file, storable
 from .base import Format, Row, Source
-from .captions import Captions, plain, shown, storable
+from .captions import Captions, plain, shown
 from .nearby import LOOKED_AT, Spellings, look_in, look_near
 from .whole_json import read_json
 
@@ -137,4 +137,4 @@ def _row(path: Path, n: int, image: Any, way: int) -> Row:
     if (ids := captions.known_ids()) is not None:
         # Only COCO's are known elsewhere; those of Flickr merely count.
         value["sentids" if cocoid is None else "caption_ids"] = ids
-    return Row(n, value, problems=tuple(captions.problems))
+    return Row(n, value, problems=tuple(captions.problems), numbers=tuple(captions.numbers))

@@ -176,7 +176,8 @@ def _rows(split: _Split, before: str, first: int) -> Iterator[Row]:
             value["image"] = name
         if (known := captions.known_ids()) is not None:
             value["caption_ids"] = known
-        yield Row(first + row, value, started, split.captions, problems=tuple(captions.problems), rows=rows)
+        problems, numbers = tuple(captions.problems), tuple(captions.numbers)
+        yield Row(first + row, value, started, split.captions, problems=problems, rows=rows, numbers=numbers)
 
 
 def _number(identity: str | None) -> str | int | None:

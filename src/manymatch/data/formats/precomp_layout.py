@@ -12,8 +12,7 @@ from pathlib import Path
 
 from ...errors import DataError
 from ..arrays import Array, open_arrays
-from ..files import LONGEST_LINE, inside, regular_file
-from .captions import storable
+from ..files import LONGEST_LINE, inside, regular_file, storable
 from .whole_json import read_json
 
 __all__ = ["Layout", "counted", "ids_of", "layout", "names_of", "text_lines"]

@@ -151,7 +151,8 @@ class TokenSource(Source):
     def _row(self, name: str) -> Row:
         image, captions = self._images[name], Captions(self.file)
         # By their numbers, so that caption n of the list is caption n of the image.
-        for _, (line, text) in sorted(image.captions.items()):
-            captions.add("the caption", text, line=line)
+        for number, (line, text) in sorted(image.captions.items()):
+            captions.add("the caption", text, line=line, number=number)
         value = {"image": name, "captions": captions.texts, "split": self._splits.get(name)}
-        return Row(image.row, value, image.line, self.file, problems=tuple(captions.problems), rows=image.rows)
+        problems, numbers = tuple(captions.problems), tuple(captions.numbers)
+        return Row(image.row, value, image.line, self.file, problems=problems, rows=image.rows, numbers=numbers)

@@ -85,6 +85,9 @@ class ShardsSource(Source):
                 for sample in _samples(contents):
                     yield _Reader(shard, handle, contents, prefix, split_below(self.path, shard)).row(sample, row)
                     row += 1
+                for name in contents.outside:
+                    detail = f"member {name!a}: a name that leads out of the tar, or is no UTF-8; it is left out"
+                    yield Row(row, None, file=shard, kind="outside the folder", detail=detail, rows=0)
             finally:
                 os.close(handle)
 

@@ -64,11 +64,15 @@ class FolderPictures(StoredPictures):
         try:
             # Without O_NONBLOCK a pipe put here since the check would wait for its writer.
             handle = os.open(self._locate(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            with os.fdopen(handle, "rb") as file:
+            try:
+                # Of a folder put here since the check no file object can be made, and none would close its handle.
                 status = os.fstat(handle)
                 self._regular(name, "", status.st_mode)
                 not_huge(name, status.st_size)
-                return file.read()
+                with open(handle, "rb", closefd=False) as file:
+                    return file.read()
+            finally:
+                os.close(handle)
         except OSError as error:
             raise PictureError("unreadable picture", f"picture {name!r}: {error.strerror}") from None
 

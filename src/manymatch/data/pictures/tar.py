@@ -12,7 +12,7 @@ from typing import Any
 
 from ...errors import DataError
 from ..decoding import PictureError
-from ..files import inside, regular_file
+from ..files import inside, regular_file, storable
 from .base import StoredPictures, checked, is_picture, not_huge
 from .headers import Member, TarDamage, members
 
@@ -25,6 +25,9 @@ _PACKED = {
     b"\x28\xb5\x2f\xfd": "unzstd",
     b"PK\x03\x04": "unzip",
 }
+
+_TOLD = 100
+"""Names that cannot be used and are told of one tar."""
 
 
 def open_tar(path: Path) -> int:
@@ -70,6 +73,7 @@ class Contents:
     Attributes:
         files: name -> (offset, size).
         broken: names whose bytes are not all there.
+        outside: some of the names that lead out of the tar, or that are no UTF-8.
         cut: what was lost, in words; empty where nothing was.
 
     Raises:
@@ -79,6 +83,7 @@ class Contents:
     def __init__(self, path: Path, handle: int, keep: Callable[[str], bool] = bool) -> None:
         self.files: dict[str, tuple[int, int]] = {}
         self.broken: set[str] = set()
+        self.outside: list[str] = []
         self.cut = ""
         self._keep = keep
         whole = 0
@@ -95,7 +100,12 @@ class Contents:
 
     def _add(self, member: Member) -> None:
         name = inside(member.name)
-        if name is None or not _storable(name) or not self._keep(name):
+        # Bytes that are no UTF-8 became half surrogate pairs, which no database takes.
+        if name is None or not storable(name):
+            if member.regular and len(self.outside) < _TOLD:
+                self.outside.append(member.name)
+            return
+        if not self._keep(name):
             return
         if member.link:
             target = inside(member.link)
@@ -123,15 +133,6 @@ class Contents:
             raise PictureError("unreadable picture", f"picture {name!r}: {str(path)!r} breaks off inside it")
         why = f"; {self.cut}" if self.cut else ""
         raise PictureError("missing picture", f"picture {name!r}: not in {str(path)!r}{why}")
-
-
-def _storable(name: str) -> bool:
-    # Bytes that are no UTF-8 became half surrogate pairs, which no database takes.
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def read_at(handle: int, name: str, place: tuple[int, int]) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..pairs import Pictures
 
-__all__ = ["Stamps", "settled"]
+__all__ = ["Stamps", "settled", "stamp_of"]
 
 _SETTLED = 2.0
 """Seconds. A file that was changed more recently can be changed again within the tick of the file system's clock."""
@@ -33,18 +33,19 @@ class Stamps:
 
     def stamp(self, name: str) -> str:
         """What changes when the file does; empty where nothing can be said, or the file is too young to tell."""
-        return self._container if self._folder is None else _of(os.path.join(self._folder, name))
+        return self._container if self._folder is None else stamp_of(os.path.join(self._folder, name))
 
 
 def _container(about: Mapping[str, Any]) -> str:
     """Of the files that pictures are packed in: a tar, shards, a table."""
     found = about.get("paths", about.get("path"))
     paths: Sequence[Any] = [found] if isinstance(found, str) else found if isinstance(found, list) else []
-    stamps = [_of(path) if isinstance(path, str) else "" for path in paths]
+    stamps = [stamp_of(path) if isinstance(path, str) else "" for path in paths]
     return "" if not stamps or "" in stamps else " ".join(stamps)
 
 
-def _of(path: str) -> str:
+def stamp_of(path: str) -> str:
+    """Of one file; empty where nothing can be said, or it is too young to tell."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):

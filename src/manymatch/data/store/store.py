@@ -193,7 +193,10 @@ class StoreFeatures:
     Attributes:
         key: of the backbone that they are of.
         missing: names of pictures whose features are not there.
+        fresh: what `get` gives is in memory of its own.
     """
+
+    fresh = True
 
     def __init__(self, shelf: Shelf, pictures: Mapping[str, bytes]) -> None:
         self.shelf, self.key = shelf, shelf.kind.key

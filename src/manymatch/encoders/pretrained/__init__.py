@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from ..images import ImageInput
     from .base import Backbone
 
-__all__ = ["is_pretrained", "on_backbone", "open_backbone", "settled"]
+__all__ = ["is_pretrained", "on_backbone", "open_backbone", "pooled_alone", "settled"]
 
 _KINDS = ("hf", "onnx")
 
@@ -51,7 +52,21 @@ def open_backbone(source: str, *, fragments: bool = True) -> Backbone:
         from .onnx import open_onnx
 
         return open_onnx(source, fragments=fragments)
-    raise UnknownName("kind of pretrained image tower", kind, _KINDS)
+    raise UnknownName("kind of pretrained image tower", kind, ["hf:NAME", "hf:FOLDER", "onnx:FILE"])
+
+
+def pooled_alone(inputs: ImageInput) -> ImageInput:
+    """The same input without the fragments of its frozen network, for a tower that reads none; others as they are.
+
+    Nor are they then computed, or kept in a feature store. A network without a pooled vector keeps its fragments.
+    """
+    facts = inputs.backbone
+    if facts is None or facts["tuning"] != "frozen" or not (inputs.fragments and inputs.pooled_width):
+        return inputs
+    from .hub import pinned
+
+    identity = dict(open_backbone(pinned(facts), fragments=False).identity)
+    return replace(inputs, fragments=0, fragment_width=0, backbone={**facts, "fragments": False, "identity": identity})
 
 
 def on_backbone(inputs: ImageInput, inner: ImageTower, *, rate: float, decay: float) -> ImageTower:
@@ -75,9 +90,11 @@ def on_backbone(inputs: ImageInput, inner: ImageTower, *, rate: float, decay: fl
         assert isinstance(inner, FeatureTower)
         return TunedTower(inputs, inner, rate=rate, decay=decay)
     from .backed import Backed
+    from .hub import pinned
 
     # A method may leave out what it does not read of the inputs; what the network was asked for stands in the facts.
-    backbone = open_backbone(facts["source"], fragments=facts.get("fragments", bool(inputs.fragments)))
+    backbone = open_backbone(pinned(facts), fragments=facts.get("fragments", bool(inputs.fragments)))
+    backbone.source = facts["source"]
     if odd := _differs(facts["identity"], backbone.identity):
         raise CheckpointError(
             f"image tower {facts['source']!r}: another {odd} than the run was trained on; get that again, or put its "

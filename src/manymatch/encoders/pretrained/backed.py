@@ -13,7 +13,7 @@ from ...data.features import Features, Pixels
 from ...data.pairs import Images, Item, Pairs, Pictures
 from ...errors import DataError
 from ..base import Head, ImageTower, Locals
-from ..images import ImageInput
+from ..images import ImageInput, backbone_of
 from ..noise import key_of_floats
 from .base import Backbone
 
@@ -95,7 +95,7 @@ class Backed(ImageTower):
 
     def takes(self, images: Images) -> bool:
         """Whether the stored features of these images are what the backbone gives."""
-        return getattr(images.features, "key", None) == self.backbone.key
+        return backbone_of(images.features) == self.backbone.key
 
     def supply(self, pairs: Pairs, store: Where = None, say: Callable[[str], None] | None = None) -> Pairs:
         """The pairs with the backbone's features from the store; missing ones are computed into it now, and said.

@@ -15,7 +15,10 @@ from ...data.features import Features, Pixels
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Backbone"]
+__all__ = ["LARGEST_HALF", "Backbone"]
+
+LARGEST_HALF = 65504.0
+"""What is beyond the range of float16 becomes this, with its sign."""
 
 
 class Backbone(nn.Module):
@@ -27,9 +30,10 @@ class Backbone(nn.Module):
     Attributes:
         source: as the user named it, "hf:NAME", "hf:FOLDER" or "onnx:FILE".
         identity: JSON that changes when and only when the features of a picture may: digest of weights and
-            configuration, revision, preprocessing, what is read of the network (fragments too, or the pooled vector
-            alone). Without paths.
+            configuration, preprocessing, what is read of the network (fragments too, or the pooled vector alone).
+            Neither paths nor names nor revisions.
         fragments, fragment_width, pooled_width: f, c and p of what it gives; 0 for what it does not give.
+        revision: the hub's commit it was found at; empty elsewhere.
         note: what a user should know of it, in one line.
     """
 
@@ -38,6 +42,7 @@ class Backbone(nn.Module):
     fragments: int
     fragment_width: int
     pooled_width: int
+    revision: str = ""
     note: str = ""
 
     @property

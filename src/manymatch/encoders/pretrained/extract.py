@@ -124,6 +124,7 @@ def fill(
     progress: Progress | None = None,
     shard: tuple[int, int] | None = None,
     batch: int = BATCH,
+    strict: bool = False,
 ) -> Filled:
     """Compute what the store does not have of the pictures of these pairs.
 
@@ -138,16 +139,18 @@ def fill(
         progress: called with (done, total) pictures that were not known to have features.
         shard: (i, n) takes every n-th image only, beginning with the i-th.
         batch: pictures that go through the backbone at a time.
+        strict: stop at the first picture that cannot be read.
 
     Raises:
-        DataError: the pairs have no pictures, the disk has no room, or the store cannot be written.
+        DataError: the pairs have no pictures, the disk has no room, or the store cannot be written; with `strict`, a
+            picture cannot be read.
     """
     pairs = shard_of(pairs, shard)
     if pairs.pictures is None:
         raise DataError(f"{pairs.name}: no pictures for {backbone.source} to look at; give --images PATH")
     shelf = store.shelf(kind_of(backbone))
     names = list(dict.fromkeys(item.picture for item in pairs if item.picture is not None))
-    work = Work(shelf, backbone, pairs.pictures, batch)
+    work = Work(shelf, backbone, pairs.pictures, batch, strict)
     known = work.known(names)
     there = shelf.places(list(known.values()))
     todo = [name for name in names if known.get(name) not in there]

@@ -22,7 +22,7 @@ from torch import Tensor
 from ...errors import DataError
 from .numbers import check_numbers
 
-__all__ = ["TOWERS", "Found", "config", "digest", "find", "read_json", "weight_files", "weights"]
+__all__ = ["TOWERS", "Found", "config", "digest", "find", "pinned", "read_json", "weight_files", "weights"]
 
 TOWERS = "MANYMATCH_TOWERS"
 """Environment variable that names a folder of towers: where "hf:NAME" is looked for by the last part of its name."""
@@ -78,6 +78,12 @@ def find(source: str) -> Found:
     return _from_hub(source, plain, revision or None)
 
 
+def pinned(facts: Mapping[str, Any]) -> str:
+    """Under what `find` has the very network of a run again: its `source`, of the hub's with its `revision`."""
+    source, revision = str(facts["source"]), str(facts.get("revision", ""))
+    return f"{source}@{revision}" if revision and "@" not in source else source
+
+
 def _from_hub(source: str, name: str, revision: str | None) -> Found:
     """The cached snapshot, else the hub's."""
     try:
@@ -92,7 +98,9 @@ def _from_hub(source: str, name: str, revision: str | None) -> Found:
             path = snapshot_download(name, revision=revision, local_files_only=local, allow_patterns=list(_WANTED))
         # Whatever keeps a download away (no network, no such name, a proxy, a full disk) is the user's to mend.
         except Exception as error:
-            reason = " ".join(str(error).split()).partition(". ")[0][:200] or type(error).__name__
+            # What else its message says is advice on the client's own functions.
+            first = next(iter(str(error).strip().splitlines()), "").removeprefix("Got: ").partition(". ")[0]
+            reason = first[:200] or type(error).__name__
             continue
         folder = Path(path)
         if not local or ((folder / "config.json").is_file() and weight_files(folder)):

@@ -12,7 +12,7 @@ from ..base import Head, ImageTower, Locals
 from ..images import ImageInput
 from ..noise import key_of_floats
 from ..regions import FeatureTower
-from .hub import Found, digest, find, weight_files
+from .hub import Found, digest, find, pinned, weight_files
 from .looking import Looking, read_vision
 from .lora import adapt, is_own
 from .rates import layer_rates
@@ -33,6 +33,7 @@ def look_at_tuned(source: str, tuning: str, rank: int) -> ImageInput:
     found = find(source)
     looking = read_vision(found)
     facts: dict[str, Any] = {"source": source, "tuning": tuning, "looking": looking.to_json()}
+    facts |= {"revision": found.revision} if found.revision else {}
     if tuning == "lora":
         facts |= {"rank": rank, "weights": _digest(found)}
     return ImageInput("hf", looking.cells, looking.width, looking.pooled_width, backbone=facts)
@@ -124,7 +125,7 @@ def _digest(found: Found) -> str:
 
 def _same(facts: Mapping[str, Any]) -> Found:
     """The folder that LoRA's matrices belong to."""
-    found = find(facts["source"])
+    found = find(pinned(facts))
     if (now := _digest(found)) != facts["weights"]:
         raise CheckpointError(
             f"image tower {facts['source']!r}: {found.folder} holds other weights (SHA-256 {now[:12]}...) than the run "

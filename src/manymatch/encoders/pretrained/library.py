@@ -12,15 +12,13 @@ from torch import Tensor, nn
 
 from ...errors import DataError
 
-__all__ = ["building", "library", "loaded", "quiet"]
+__all__ = ["building", "expect_finite", "library", "loaded", "quiet"]
 
 
 def library(what: str) -> Any:
     """The transformers module. Raises DataError, beginning with `what`, where it is not installed."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import transformers
+        import transformers
     except ImportError:
         raise DataError(f'{what}: transformers is not installed; run pip install "manymatch[hf]"') from None
     return transformers
@@ -28,7 +26,10 @@ def library(what: str) -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without the library's advice and progress bars; how loud it was before is restored."""
+    """Without the library's advice, warnings and progress bars; how loud it was before is restored.
+
+    Warnings of other modules stay: these may be of the user's own machine or code.
+    """
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -36,7 +37,7 @@ def quiet() -> Iterator[None]:
     logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.filterwarnings("ignore", module=r"(transformers|huggingface_hub|tokenizers)\b")
             yield
     finally:
         logging.set_verbosity(level)
@@ -49,6 +50,15 @@ def building() -> Iterator[None]:
     """Quiet, and without a trace in torch's random numbers: weights are read over those drawn here."""
     with quiet(), torch.random.fork_rng(devices=[]):
         yield
+
+
+def expect_finite(network: nn.Module, where: str) -> None:
+    """Raises DataError naming the first weight that holds NaN or infinity; a sum a weight, as quick as memory is."""
+    with torch.inference_mode():
+        for name, weight in network.named_parameters():
+            # A sum may overflow where no number is infinite.
+            if not torch.isfinite(weight.sum()) and not torch.isfinite(weight).all():
+                raise DataError(f"{where}: weight {name.removeprefix('body.')!r} holds NaN or infinity; get it again")
 
 
 def loaded(kind: Any, made: Any, given: Mapping[str, Tensor], settings: Mapping[str, Any], where: str) -> nn.Module:

@@ -10,9 +10,9 @@ import numpy as np
 
 from ...data.features import Features, Pixels
 from ...errors import DataError
-from .base import Backbone
+from .base import LARGEST_HALF, Backbone
 from .hub import Found, config
-from .onnx_files import chosen, file_of, onnx_digest, open_session, run_session
+from .onnx_files import chosen, expect_finite_outputs, file_of, onnx_digest, open_session, run_session
 from .preprocessing import Preprocessing
 from .processors import read_preprocessing
 
@@ -82,6 +82,7 @@ class OnnxBackbone(Backbone):
                 f"tower {self.source!r}: outputs {shapes}, expected one with two axes (pooled vector), three "
                 "(fragments) or four (grid)"
             )
+        expect_finite_outputs(self.source, {name: found[name] for name in (self._pooled, self._fragments) if name})
         self.pooled_width = 0 if self._pooled is None else found[self._pooled].shape[1]
         self.fragments = self.fragment_width = 0
         self._cells: tuple[int, int] | None = None
@@ -168,8 +169,8 @@ def _flat(fragments: Array) -> Array:
 
 def _rounded(values: Array) -> Array:
     """Float32 values that float16 holds."""
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(values.astype(np.float16), np.float32)
+    within = np.clip(values, -LARGEST_HALF, LARGEST_HALF)
+    return np.ascontiguousarray(within.astype(np.float16), np.float32)
 
 
 def open_onnx(source: str, *, fragments: bool = True) -> OnnxBackbone:

@@ -93,6 +93,13 @@ def _filled(rows: Array, batch: int | None) -> Array:
     return np.concatenate([rows, np.repeat(rows[-1:], short, axis=0)]) if short else rows
 
 
+def expect_finite_outputs(source: str, found: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    """Raises DataError where what a network gave of a probe holds NaN or infinity: its weights do."""
+    for name, values in found.items():
+        if not np.isfinite(values).all():
+            raise DataError(f"tower {source!r}: its output {name!r} holds NaN or infinity; export the network again")
+
+
 def chosen(names: Sequence[str], usual: Sequence[str]) -> str | None:
     """Of outputs that would all do, one with a usual name, else the first; None of none."""
     return next((name for name in usual if name in names), names[0] if names else None)

@@ -17,7 +17,7 @@ from ..pooling import mean_pool
 from ..text_input import TextInput
 from .hub import Found, digest
 from .network_texts import NetworkTexts
-from .onnx_files import chosen, file_of, onnx_digest, open_session, run_session
+from .onnx_files import chosen, expect_finite_outputs, file_of, onnx_digest, open_session, run_session
 from .words import WORD_FILES, Words
 
 __all__ = ["OnnxTexts", "read_onnx_texts"]
@@ -92,6 +92,7 @@ def _outputs(session: Any, source: str, config: Mapping[str, Any], words: Words)
     if pooled is None and states is None:
         shapes = {name: np.shape(value) for name, value in found.items()}
         raise DataError(f"tower {source!r}: outputs {shapes}, expected one with two axes (text) or three (tokens)")
+    expect_finite_outputs(source, {name: found[name] for name in (pooled, states) if name})
     return {
         "pooled": pooled,
         "states": states,

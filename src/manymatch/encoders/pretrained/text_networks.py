@@ -24,7 +24,7 @@ from ...errors import DataError
 from ..base import lengths_to_valid
 from ..pooling import max_pool, mean_pool
 from .hub import Found, config, weights
-from .library import building, library, loaded, quiet
+from .library import building, expect_finite, library, loaded, quiet
 from .sentences import Dense, read_sentences
 
 __all__ = ["Reading", "TextNetwork", "read_text"]
@@ -161,8 +161,8 @@ class TextNetwork(nn.Module):
         found: where its weights are, which are then mapped from the disk; random ones without.
 
     Raises:
-        DataError: a configuration that the library cannot build; no safetensors, or a weight is missing or of another
-            shape.
+        DataError: a configuration that the library cannot build; no safetensors, or a weight is missing, of another
+            shape, or not finite.
     """
 
     def __init__(
@@ -177,6 +177,8 @@ class TextNetwork(nn.Module):
         for layer, step in zip(self.dense, dense, strict=True):
             if found is not None:
                 _copy(layer, replace(found, folder=found.folder / step.folder))
+        if found is not None:
+            expect_finite(self, str(found.folder))
 
     @torch.no_grad()
     def load(self, found: Found) -> None:

@@ -18,7 +18,7 @@ from ..base import Head, lengths_to_valid
 from ..images import Tuning
 from ..text_input import TextInput
 from . import settled
-from .hub import TOWERS, Found, digest, find
+from .hub import TOWERS, Found, digest, find, pinned, weight_files
 from .lora import adapt, is_own
 from .network_texts import NetworkTexts
 from .rates import layer_rates
@@ -78,7 +78,8 @@ def _digest_of_words(found: Found, reading: Reading) -> str:
 
 def _digest_of_weights(found: Found, reading: Reading) -> str:
     folders = [reading.folder, *(step.folder for step in reading.steps if not isinstance(step, str))]
-    return digest(found, *(f"{folder}/*.safetensors" if folder else "*.safetensors" for folder in folders))
+    files = [path for folder in folders for path in weight_files(found.folder / folder)]
+    return digest(found, *(path.relative_to(found.folder).as_posix() for path in files))
 
 
 class PretrainedTexts(NetworkTexts):
@@ -187,10 +188,10 @@ def _frozen(backbone: Mapping[str, Any], made: Callable[[], TextNetwork]) -> Tex
 
 def _again(backbone: Mapping[str, Any], reading: Reading, *, weights: bool) -> Found:
     """The folder a run was made with. Raises CheckpointError where it is gone or another one."""
-    source, revision = str(backbone["source"]), str(backbone.get("revision", ""))
+    source = str(backbone["source"])
     mend = f"put it back, or set {TOWERS} to a folder that holds a {Path(source).name.partition('@')[0]!r} of the same"
     try:
-        found = find(f"{source}@{revision}" if revision and "@" not in source else source)
+        found = find(pinned(backbone))
     except DataError as error:
         raise CheckpointError(f"text {error}; or {mend}") from None
     same = {"words": "another tokeniser or configuration"} | ({"weights": "other weights"} if weights else {})

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from ...data.features import Features, Pixels
 from ...errors import DataError
-from .base import Backbone
+from .base import LARGEST_HALF, Backbone
 from .hub import Found, find, weights
-from .library import building, library, loaded
+from .library import building, expect_finite, library, loaded
 from .looking import CLASSES, PROJECTION, Looking, identity_of, read_vision
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ __all__ = ["VisionBackbone", "VisionNetwork", "open_vision", "tensors_of"]
 Array = np.ndarray[Any, Any]
 
 _CLASS_TOKEN = ("clip", "dinov2", "vit")
-_LARGEST_HALF = 65504.0
 _AT_A_TIME = 32
 """Pictures that go through a frozen network together, however many are asked for: memory stays what these take."""
 
@@ -47,7 +46,7 @@ class VisionNetwork(nn.Module):
         found: where its weights are, which are then mapped from the disk; random ones without.
 
     Raises:
-        DataError: no safetensors, or a weight is missing or of another shape.
+        DataError: no safetensors, or a weight is missing, of another shape, or not finite.
     """
 
     def __init__(self, looking: Looking, found: Found | None = None) -> None:
@@ -63,6 +62,8 @@ class VisionNetwork(nn.Module):
                     f"{found.folder}: weight {PROJECTION!r} has shape {tuple(given.shape)}, expected {wanted}"
                 )
             self.projection.weight = nn.Parameter(given.float())
+        if found is not None:
+            expect_finite(self, str(found.folder))
 
     def load(self, found: Found) -> None:
         """Weights from the folder, each by its name, copied over its own. Raises DataError as the class."""
@@ -139,7 +140,7 @@ class VisionBackbone(Backbone):
             raise DataError(f"tower {found.source!r}: it has no pooling head, and fragments are not asked for")
         self.network = VisionNetwork(self.looking, found)
         self.eval().requires_grad_(False)
-        self.source = found.source
+        self.source, self.revision = found.source, found.revision
         self.identity = identity_of(found, self.looking, fragments=fragments)
         self.fragments = self.looking.cells if fragments else 0
         self.fragment_width = self.looking.width if fragments else 0
@@ -186,7 +187,7 @@ def tensors_of(pixels: Pixels | Features, looking: Looking, device: torch.device
 
 def _half_precise(values: Tensor) -> Array:
     """float32 of what float16 holds; what is beyond its range becomes its largest."""
-    out: Array = values.float().clamp(-_LARGEST_HALF, _LARGEST_HALF).half().float().cpu().numpy()
+    out: Array = values.float().clamp(-LARGEST_HALF, LARGEST_HALF).half().float().cpu().numpy()
     return out
 
 

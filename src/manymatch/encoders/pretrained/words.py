@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,7 @@ _BLANK = "▁"
 """How SentencePiece spells a blank."""
 
 _NO_LIMIT = 1_000_000
+_PADDINGS = ("[PAD]", "<pad>", "<|pad|>")
 
 
 class Words:
@@ -54,14 +57,13 @@ class Words:
         most = max(numbers.values(), default=-1)
         if most >= room or most < 0:
             raise DataError(f"{where}: numbers up to {most}, but the network has rows for {room}; is it another one's?")
-        self._special = set(self._tokenizer.all_special_ids)
-        self._wordless = self._special | {numbers[blank] for blank in (_BLANK, "Ġ") if blank in numbers}
-        self._unknown = self._tokenizer.unk_token_id
-        self._ends = {self._tokenizer.eos_token_id, self._tokenizer.sep_token_id}
-        marks = self._tokenizer.pad_token_id, self._tokenizer.eos_token_id
-        self.pad = next((mark for mark in marks if mark is not None), 0)
-        self.left = self._tokenizer.padding_side == "left"
         self._quick = getattr(self._tokenizer, "backend_tokenizer", None)
+        marks = _marks_said(self._tokenizer)
+        if not marks.special and self._quick is not None:
+            marks = _marks_of_file(self._quick)
+        self._special, self._unknown, self._ends, self.pad = marks.special, marks.unknown, marks.ends, marks.pad
+        self._wordless = self._special | {numbers[blank] for blank in (_BLANK, "Ġ") if blank in numbers}
+        self.left = self._tokenizer.padding_side == "left"
         if self._quick is not None:
             # Set once: changing it while another thread encodes is an error.
             self._quick.enable_truncation(self.longest)
@@ -133,6 +135,38 @@ class Words:
 
     def _piece(self, number: int) -> str:
         return str(self._tokenizer.convert_ids_to_tokens(number)).replace(_BLANK, "") or _BLANK
+
+
+@dataclass(frozen=True)
+class _Marks:
+    """Numbers that stand for no word: all of them, and among them the unknown word, ends of a text, and padding."""
+
+    special: set[int]
+    unknown: int | None
+    ends: set[int]
+    pad: int
+
+
+def _marks_said(tokenizer: Any) -> _Marks:
+    """As the library knows them, from the files beside tokenizer.json."""
+    ends = {mark for mark in (tokenizer.eos_token_id, tokenizer.sep_token_id) if mark is not None}
+    pads = tokenizer.pad_token_id, tokenizer.eos_token_id
+    pad = next((mark for mark in pads if mark is not None), 0)
+    return _Marks(set(tokenizer.all_special_ids), tokenizer.unk_token_id, ends, pad)
+
+
+def _marks_of_file(backend: Any) -> _Marks:
+    """As tokenizer.json has them where it is alone: there they have no roles, but places."""
+    special = {number for number, token in backend.get_added_tokens_decoder().items() if token.special}
+    model = json.loads(backend.to_str())["model"]
+    unknown = model.get("unk_id")
+    if isinstance(model.get("unk_token"), str):
+        unknown = backend.token_to_id(model["unk_token"])
+    ends = {number for number in backend.encode("").ids[-1:] if number in special}
+    said = (backend.padding or {}).get("pad_id")
+    pads = said, *map(backend.token_to_id, _PADDINGS), *ends
+    pad = next((mark for mark in pads if mark is not None), 0)
+    return _Marks(special | ({unknown} if unknown is not None else set()), unknown, ends, pad)
 
 
 def _read(found: Found, where: str) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 from ...data.decoding import MAX_PIXELS, PictureError, decode
 from ...data.features import Features, Pixels
 from ...data.files import Progress
-from ...data.pairs import Pictures
+from ...data.pairs import Pictures, Problem
 from ...data.store import Shelf, picture_digest
 from ...data.store.stamps import Stamps
 from ...errors import DataError
@@ -45,8 +45,9 @@ class _Seen:
 class Work:
     """Pictures through the backbone into the store, a batch at a time."""
 
-    def __init__(self, shelf: Shelf, backbone: Backbone, pictures: Pictures, batch: int) -> None:
+    def __init__(self, shelf: Shelf, backbone: Backbone, pictures: Pictures, batch: int, strict: bool = False) -> None:
         self.shelf, self.backbone, self.pictures, self.batch = shelf, backbone, pictures, batch
+        self.strict = strict
         self.stamps = Stamps(pictures)
         self.digests: dict[str, bytes] = {}
         self.bad: dict[str, PictureError] = {}
@@ -131,6 +132,8 @@ class Work:
     def _take(self, seen: _Seen) -> None:
         if seen.error is not None:
             self.bad[seen.name] = seen.error
+            if self.strict:
+                raise DataError(str(Problem(seen.name, None, seen.error.kind, str(seen.error))))
             return
         self.digests[seen.name] = seen.digest
         if seen.stamp:

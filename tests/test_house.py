@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import manymatch
+from manymatch.errors import DataError, UnknownName
 
 SOURCE = Path(manymatch.__file__).parent
 ROOMS = [
@@ -149,3 +150,9 @@ def test_type_checkers_see_the_same_names() -> None:
     block = next(n for n in tree.body if isinstance(n, ast.If))
     seen = {a.asname or a.name for n in ast.walk(block) if isinstance(n, ast.ImportFrom) for a in n.names}
     assert seen == set(manymatch.__all__) - {"__version__"}
+
+
+def test_no_message_is_longer_than_a_screen() -> None:
+    for error in (manymatch.Error("x" * 10_000), DataError("y" * 10_000), UnknownName("name", "z" * 10_000, ["a"])):
+        assert len(str(error)) < 2_100 and str(error).endswith("characters)")
+    assert str(DataError("x" * 2_000)) == "x" * 2_000

@@ -15,9 +15,15 @@ from difflib import get_close_matches
 
 __all__ = ["CheckpointError", "DataError", "Error", "IndexMismatch", "UnknownName"]
 
+_LONGEST = 2_000
+"""Characters of a message. What was found in a hostile file may be a megabyte, and none of it belongs on a screen."""
+
 
 class Error(Exception):
-    """Base of every error a user can mend."""
+    """Base of every error a user can mend. A message of more than 2,000 characters is cut and says so."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(_cut(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class DataError(Error):
@@ -50,3 +56,9 @@ class CheckpointError(Error):
 
 class IndexMismatch(Error):
     """An index was made by another run, format or similarity."""
+
+
+def _cut(message: str) -> str:
+    if len(message) <= _LONGEST:
+        return message
+    return f"{message[:_LONGEST]}... ({len(message):,} characters)"

@@ -32,7 +32,7 @@ from manymatch.encoders.pretrained import open_backbone
 from manymatch.runs import load
 from tiny_towers import tiny_clip
 
-FEW, MANY = 8, int(os.environ.get("MANYMATCH_EXAMPLES", "150"))
+FEW, MANY = 8, int(os.environ.get("MANYMATCH_EXAMPLES", "60"))
 ROOM = 2**30
 """Bytes that a network of a few hundred kilobytes may take while it is looked at."""
 

@@ -34,7 +34,7 @@ from manymatch.data.pairs import Item
 from manymatch.data.pictures import pictures_at
 from manymatch.errors import DataError, UnknownName
 
-FEW, MANY = 12, int(os.environ.get("MANYMATCH_EXAMPLES", "300"))
+FEW, MANY = 12, int(os.environ.get("MANYMATCH_EXAMPLES", "150"))
 """Examples a reader, in the quick tests and in the slow ones."""
 
 SECONDS = 20

@@ -24,7 +24,7 @@ from manymatch.data.store import FeatureStore, check_store
 from manymatch.data.toy import write_toy
 
 CHILD = Path(__file__).with_name("store_child.py")
-KILLS = int(os.environ.get("MANYMATCH_KILLS", "40"))
+KILLS = int(os.environ.get("MANYMATCH_KILLS", "20"))
 
 
 class Child:

@@ -39,7 +39,7 @@ from manymatch.index.care.inspecting import inspect_derived
 from manymatch.index.local.derived import leftovers
 from manymatch.index.store.store import Store
 
-KILLS = int(os.environ.get("MANYMATCH_KILLS", "60"))
+KILLS = int(os.environ.get("MANYMATCH_KILLS", "40"))
 LONGEST = 0.1
 """Seconds from a child's first breath to a random kill, at most."""
 

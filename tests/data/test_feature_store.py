@@ -150,6 +150,28 @@ def test_one_process_goes_on_with_the_segment_of_another(tmp_path: Path) -> None
     same(FeatureStore(tmp_path).shelf(BOTH).get(digests(3, 2, 1)), features(BOTH, 3, 2, 1))
 
 
+def test_a_segment_another_one_had_before_its_maker_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between a segment's birth and its maker's taking it, another writer may take it, fill some of it and let go."""
+    store = FeatureStore(tmp_path / "store")
+    maker, other = store.shelf(BOTH), store.shelf(BOTH)
+    take, met = segments_module.Tail._take, list[Path]()
+
+    def first_the_other(tail: segments_module.Tail, path: Path) -> bool:
+        if not met:
+            met.append(path)
+            other.put(digests(1, 2), features(BOTH, 1, 2))
+            other.close()
+        return take(tail, path)
+
+    monkeypatch.setattr(segments_module.Tail, "_take", first_the_other)
+    maker.put(digests(3, 4), features(BOTH, 3, 4))
+    assert len(list(maker.folder.glob("*.features"))) == 1, "both wrote to the same segment"
+    same(store.shelf(BOTH).get(digests(1, 2, 3, 4)), features(BOTH, 1, 2, 3, 4))
+    assert check_store(tmp_path / "store").lost == 0
+
+
 def test_what_nobody_acknowledged_is_never_written_over(shelf: Shelf) -> None:
     """Half a record at the end of a segment, as a kill leaves it: the next one begins behind it."""
     shelf.put(digests(1), features(BOTH, 1))

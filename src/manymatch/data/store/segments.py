@@ -176,8 +176,13 @@ class Tail:
                 if row < limit:
                     return row, limit - row
                 self._let_go()
-        self._begin()
-        return 0, limit
+        while True:
+            self._begin()
+            # Another process may have had it, and left it, between its birth and our taking it.
+            row = self._next_row()
+            if row < limit:
+                return row, limit - row
+            self._let_go()
 
     def _take(self, path: Path) -> bool:
         """Make the segment this process's own, if nobody has it and it is of this kind."""

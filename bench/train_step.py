@@ -1,11 +1,12 @@
-"""One training step: seconds, and what keeping freed memory or an association graph costs. Rows with ratios.
+"""One training step: seconds, and what keeping freed memory, the GRU or an association graph costs. Rows with ratios.
 
-    python bench/train_step.py [--steps 12] [--only methods | graph-step | graph]
+    python bench/train_step.py [--steps 12] [--only methods | gru | graph-step | graph]
 
 "methods": DivE and the point control on made-up features (9 fragments of 256, pooled 1,280) and captions of 12 words;
-every row is a process of its own. "graph-step": a step of HREM's size with its association graph and without. "graph":
-the graph alone, against the same caption by caption and against its matrix product. Rows of one table take turns in one
-process and keep their shortest time; for ratios that hold set OMP_NUM_THREADS=1.
+every row is a process of its own. "gru": a step with the package's GRU and with torch's. "graph-step": a step of HREM's
+size with its association graph and without. "graph": the graph alone, against the same caption by caption and against
+its matrix product. Rows of one table take turns in one process and keep their shortest time; for ratios that hold set
+OMP_NUM_THREADS=1.
 """
 
 from __future__ import annotations
@@ -103,6 +104,32 @@ def show(title: str, times: Mapping[str, float]) -> None:
     last = list(times.values())[-1]
     for name, seconds in times.items():
         print(f"{name:<46}{1000 * seconds:>9.1f}{seconds / last:>8.2f}", flush=True)
+
+
+# ---- the GRU
+
+
+def gru_step(steps: int) -> None:
+    """A step with the GRU's quick way and with torch's, in turns; captions of 4 to 20 words."""
+    import manymatch as mm
+    from manymatch.encoders.gru import GRU
+    from manymatch.training.memory import keep_freed_memory
+
+    keep_freed_memory()
+    pairs, quick = made_up(192 * 4, 2, 4, 20, MadeUp()), GRU._quick
+    for name in ("dive", "vsepp"):
+        for precision in ("bfloat16", "float32"):
+            step = stepper(mm.method(name, least_count=1).build(pairs).train(), pairs, precision)
+
+            def timed(way: Any, step: Callable[[int], float] = step) -> Callable[[int], float]:
+                def run(n: int) -> float:
+                    GRU._quick = way
+                    return step(n)
+
+                return run
+
+            rows = {"its own way": timed(quick), "torch's way": timed(lambda *_: False)}
+            show(f"step of {name} in {precision}", in_turn(rows, steps))
 
 
 # ---- the association graph
@@ -253,7 +280,7 @@ def methods_table(steps: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    tables = {"methods": methods_table, "graph-step": graph_step, "graph": graph_alone}
+    tables = {"methods": methods_table, "gru": gru_step, "graph-step": graph_step, "graph": graph_alone}
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--only", choices=tables)
     parser.add_argument("--one", help=argparse.SUPPRESS)

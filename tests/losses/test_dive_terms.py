@@ -126,3 +126,19 @@ def test_orthogonal_elements_have_a_gradient() -> None:
     assert residual.grad is not None and torch.isfinite(residual.grad).all()
     with pytest.raises(UnknownName, match="did you mean 'pairs'"):
         Diversity(form="pair")  # type: ignore[arg-type]
+
+
+def test_discrepancy_of_many_elements_is_that_of_all_pairs() -> None:
+    torch.manual_seed(0)
+    x, y = (torch.randn(n, 4, 5, dtype=torch.float64, requires_grad=True) for n in (40, 70))
+
+    def mean(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        squared = (a[:, None] - b).square().sum(-1)
+        return torch.exp(-0.5 * torch.where(squared > 0, squared, 1.0).sqrt() * (squared > 0)).mean()
+
+    flat = x.flatten(0, 1), y.flatten(0, 1)
+    expected = mean(flat[0], flat[0]) - 2 * mean(*flat) + mean(flat[1], flat[1])
+    found = MMD()(Encoded(Sets(x)), Encoded(Sets(y)))
+    torch.testing.assert_close(found, expected)
+    for ours, plain in zip(torch.autograd.grad(found, [x, y]), torch.autograd.grad(expected, [x, y]), strict=True):
+        torch.testing.assert_close(ours, plain, atol=1e-9, rtol=1e-6)

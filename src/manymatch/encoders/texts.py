@@ -7,12 +7,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from ..data.text import Tokens
 from ..errors import DataError, UnknownName
 from .base import Head, Locals, Pool, TextTower, lengths_to_valid
 from .dropout import Dropout
+from .gru import GRU
 from .noise import key_of_ids
 from .pooling import LastPool, MaxMeanPool
 from .text_input import TextInput, read_at
@@ -76,11 +76,8 @@ class BiGRUTower(TextTower):
         nn.init.uniform_(self.words.weight, -0.1, 0.1)
         width = dim // 2 if directions == 2 and merge == "concatenate" else dim
 
-        def gru() -> nn.GRU:
-            return nn.GRU(word_dim, width, batch_first=True, bidirectional=directions == 2)
-
-        self.gru = gru()
-        self.second_gru = gru() if second_gru else None
+        self.gru = GRU(word_dim, width, directions=directions)
+        self.second_gru = GRU(word_dim, width, directions=directions) if second_gru else None
         made = _POOLS[pooling] if isinstance(pooling, str) else None
         self.pool = pooling if isinstance(pooling, Pool) else None if made is None else made()
         self.dropout = Dropout(dropout)
@@ -122,20 +119,15 @@ class BiGRUTower(TextTower):
         key = key_of_ids(ids, valid) if self.head.keyed and not self.training else None
         return Locals(words if self.fragments == "words" else states, valid, pooled, spread, key)
 
-    def _read(self, gru: nn.GRU, words: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    def _read(self, gru: GRU, words: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """(n, w, word_dim), (n, w) -> outputs (n, w, d) and the global vector (n, d)."""
-        packed = pack_padded_sequence(words, valid.sum(dim=1).cpu(), batch_first=True, enforce_sorted=False)
-        states, final = gru(packed)
-        outputs, _ = pad_packed_sequence(states, batch_first=True)
-        outputs = outputs.view(*outputs.shape[:-1], len(final), -1)
-        if self.pool is None:
-            return self.dropout(self._merged(outputs)), self.dropout(self._merged(final.transpose(0, 1)))
-        outputs = self.dropout(self._merged(outputs))
-        return outputs, self.pool(outputs, valid)
+        states, final = gru.read(words, valid.sum(dim=1))
+        outputs = self.dropout(self._merged(states))
+        return outputs, self.dropout(self._merged(final.unbind())) if self.pool is None else self.pool(outputs, valid)
 
-    def _merged(self, states: Tensor) -> Tensor:
-        """(..., directions, width) -> (..., d)."""
-        return states.mean(dim=-2) if self.merge == "average" else states.flatten(-2)
+    def _merged(self, states: tuple[Tensor, ...]) -> Tensor:
+        """(..., width) of each direction -> (..., d)."""
+        return torch.cat(states, dim=-1) if self.merge == "concatenate" else sum(states[1:], states[0]) / len(states)
 
 
 def _check(dim: int, fragments: str, pooling: str | Pool, merge: str, directions: int) -> None:

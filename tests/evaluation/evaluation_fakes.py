@@ -25,7 +25,7 @@ class Dot:
 
 
 class FakeModel:
-    """Embeddings looked up by what is encoded: images by row, texts by row."""
+    """Embeddings looked up by what is encoded: images by row, texts by row; beyond the last the first ones again."""
 
     def __init__(
         self,
@@ -54,7 +54,8 @@ class FakeModel:
         for start in range(0, count, batch_size):
             if progress is not None:
                 progress(min(batch_size, count - start))
-        return self.kept[what][:count]
+        kept = self.kept[what]
+        return kept[np.arange(count) % len(kept)]
 
 
 def made_pairs(captions: Sequence[int], **more: object) -> Pairs:

@@ -20,7 +20,7 @@ def ask(tmp_path, monkeypatch):
     def run(*arguments: str, splits=("train", "train", "test", "test", "test", "val"), images=3):
         pairs = made_pairs([1] * images)
         monkeypatch.setattr(
-            manymatch.runs, "load", lambda path, device: FakeModel(*one_hot(pairs.owner, images)), raising=False
+            manymatch.runs, "load", lambda path, **how: FakeModel(*one_hot(pairs.owner, images)), raising=False
         )
         data = tmp_path / "data.jsonl"
         rows = [{"image": f"{n}.png", "captions": [f"caption {n}"], "split": s} for n, s in enumerate(splits)]

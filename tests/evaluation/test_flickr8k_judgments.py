@@ -46,8 +46,8 @@ def evaluated(flickr: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[R
     given = ["--features", features, "--pooled", flickr / "mobilenetv2_pool_u8.npy"]
     call("train", "cca", flickr / "captions.jsonl", *given, "--out", run)
     judged = ["--truth", flickr / "ExpertAnnotations.txt", "--truth", flickr / "CrowdFlowerAnnotations.clean.txt.gz"]
-    named = [part for name in ("own", "graded", "crowd", "uncertainty") for part in ("--protocol", name)]
-    told = call("evaluate", run, "--data", flickr / "captions.jsonl", *given, *judged, *named, "--json")
+    named = [part for name in ("own", "graded", "crowd", "judged", "uncertainty") for part in ("--protocol", name)]
+    told = call("evaluate", run, "--data", flickr / "captions.jsonl", *given, *judged, *named, "--no-bank", "--json")
     pairs = mm.Pairs.read(flickr / "captions.jsonl", features=features, pooled=given[3]).split("test")
     model = mm.load(run)
     with torch.inference_mode():
@@ -133,6 +133,27 @@ def test_crowd_votes(flickr: Path, evaluated: tuple[Rows, str, np.ndarray, mm.Pa
         assert rows["crowd", side, "R-precision"]["value"] == pytest.approx(100 * np.mean(shares), abs=0.3)
         assert rows["crowd", side, "mAP@R"]["value"] == pytest.approx(100 * np.mean(found), abs=0.3)
         assert (rows["crowd", side, "R@1"]["queries"], rows["crowd", side, "R@1"]["gallery"]) == s.shape
+
+
+def test_all_that_people_judged_right(flickr: Path, evaluated: tuple[Rows, str, np.ndarray, mm.Pairs]) -> None:
+    rows, notes, scores, pairs = evaluated
+    image_of, caption_of = places(pairs)
+    right = pairs.matches().dense()
+    for image, caption, _, yes, no in judgments(flickr / "CrowdFlowerAnnotations.clean.txt.gz"):
+        right[image_of[image], caption_of[caption]] |= int(yes) > int(no)
+    for image, caption, *grades in judgments(flickr / "ExpertAnnotations.txt"):
+        right[image_of[image], caption_of[caption]] |= sum(map(int, grades)) >= 9
+    assert right.sum() - 5000 == 2224
+    assert "judged: 2,224 right answers beside the 5,000 own captions" in notes
+    for side, s, dense in (("i2t", scores, right), ("t2i", scores.T, right.T)):
+        ranked = np.take_along_axis(dense, np.argsort(-s, axis=1, kind="stable"), axis=1)
+        counts = dense.sum(axis=1)
+        precision = np.mean([line[:r].mean() for line, r in zip(ranked, counts, strict=True)])
+        discount = 1 / np.log2(np.arange(10) + 2)
+        best = np.array([discount[: min(r, 10)].sum() for r in counts])
+        assert rows["judged", side, "R-precision"]["value"] == pytest.approx(100 * precision, abs=0.3)
+        gain = 100 * np.mean(ranked[:, :10] @ discount / best)
+        assert rows["judged", side, "nDCG@10"]["value"] == pytest.approx(gain, abs=0.3)
 
 
 def test_confidence(evaluated: tuple[Rows, str, np.ndarray, mm.Pairs]) -> None:

@@ -284,7 +284,7 @@ def test_spelled_labels_and_what_is_measured_when_nobody_says() -> None:
     assert PROTOCOLS["true-false"].ask(of("TRUE", False, "perhaps")).extra.tolist() == [True, False, False]
     with pytest.raises(DataError, match="has 0 images with a sentence labelled true and 2 labelled false"):
         PROTOCOLS["true-false"].ask(of(False, False))
-    assert choose(None, made_pairs([1], truths={"graded": None, "crowd": None})) == ["own", "graded", "crowd"]
+    assert choose(None, made_pairs([1], truths={"graded": None, "crowd": None})) == ["own", "graded", "crowd", "judged"]
 
 
 @given(SEEDS)
@@ -349,3 +349,46 @@ def test_lists_give_what_their_order_gives_and_nothing_that_needs_scores() -> No
     assert {each.metric for each in found.measured["uncertainty"]} == {"AURC at random", "AURC at best"}
     assert "uncertainty: t2i: its best scores are not known; AURC by score is left out" in found.notes
     assert not judge(Cut(np.eye(2), 0), made_pairs([1, 1]), ["uncertainty"], "expected").measured["uncertainty"]
+
+
+# ---- what people judged right
+
+
+@FEW
+@given(SEEDS)
+def test_judged_is_own_captions_crowd_and_experts_over_the_whole_gallery(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pairs = made_pairs([2, 1, 3])
+    shape = len(pairs), len(pairs.captions)
+    scores = rng.integers(0, 6, shape).astype(np.float64)
+    grades, votes = rng.integers(0, 13, shape) / 3, rng.random(shape) < 0.2
+    grades[0, 0], votes[0, 0] = 3.0, True
+    pairs.truths = {"graded": Grades(np.where(grades < 1, 0, grades)), "crowd": Votes(votes)}
+    right = pairs.matches().dense() | votes | (grades >= 3)
+    found = judge(MatrixScores({"i2t": scores}), pairs, ["judged"], "pessimistic")
+    assert f"judged: {right.sum() - 6:,} right answers beside the 6 own captions" in found.notes
+    values = {(one.direction, one.metric): one.measure.value for one in found.measured["judged"]}
+    for side, table, truth in (("i2t", scores, right), ("t2i", scores.T, right.T)):
+        precision, average, gain = [], [], []
+        for row, known in zip(table, truth, strict=True):
+            flags = known[np.lexsort((known, -row))]
+            count = int(known.sum())
+            places = np.flatnonzero(flags) + 1
+            precision.append(flags[:count].mean())
+            average.append(sum((n + 1) / place for n, place in enumerate(places) if place <= count) / count)
+            best = sum(1 / log2(1 + place) for place in range(1, min(count, 10) + 1))
+            gain.append(sum(1 / log2(1 + place) for place in places if place <= 10) / best)
+        for metric, expected in (("R-precision", precision), ("mAP@R", average), ("nDCG@10", gain)):
+            assert values[side, metric] == pytest.approx(100 * np.mean(expected)), (side, metric)
+
+
+def test_judged_is_measured_unasked_where_it_is_wider_than_the_crowd() -> None:
+    pairs = made_pairs([1, 1])
+    for truths, chosen in (({}, False), ({"crowd": None}, False), ({"graded": None}, True)):
+        pairs.truths = truths
+        assert ("judged" in choose(None, pairs)) == chosen
+    pairs.truths = {}
+    with pytest.raises(DataError, match="truth 'judged': nobody judged pairs of"):
+        PROTOCOLS["judged"].ask(pairs)
+    pairs.truths = {"crowd": Votes(np.eye(2, dtype=bool)[::-1])}
+    assert len(PROTOCOLS["judged"].ask(pairs).i2t or ()) == 4

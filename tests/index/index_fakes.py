@@ -108,7 +108,7 @@ def keep_runs(monkeypatch: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "run.json").write_text(json.dumps(model.settings))
 
-    def load(folder: Path) -> FakeModel:
+    def load(folder: Path, **how: Any) -> FakeModel:
         settings = json.loads((folder / "run.json").read_text())
         return FakeModel(settings.pop("kind"), **settings)
 

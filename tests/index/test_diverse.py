@@ -8,11 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manymatch.embeddings import Boxes, Embedding, Fragments, Gaussians, Points, Samples, Sets
+from manymatch.embeddings import Boxes, Embedding, Fragments, Gaussians, GaussianSets, Points, Samples, Sets
 from manymatch.errors import DataError
 from manymatch.index.answers.diverse import mmr
 
-KINDS = ["points", "sets", "samples", "gaussians", "boxes", "fragments"]
+KINDS = ["points", "sets", "gaussian_sets", "samples", "gaussians", "boxes", "fragments"]
 
 
 def of_kind(kind: str, vectors: torch.Tensor) -> Embedding:
@@ -23,6 +23,7 @@ def of_kind(kind: str, vectors: torch.Tensor) -> Embedding:
     return {
         "points": lambda: Points(vectors),
         "sets": lambda: Sets(torch.nn.functional.normalize(near, dim=-1)),
+        "gaussian_sets": lambda: GaussianSets(torch.nn.functional.normalize(near, dim=-1), near[..., 0]),
         "samples": lambda: Samples(near),
         "gaussians": lambda: Gaussians(vectors, torch.zeros(n, d)),
         "boxes": lambda: Boxes(vectors, torch.ones(n, d)),

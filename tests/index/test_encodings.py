@@ -12,7 +12,7 @@ import pytest
 import torch
 from index_fakes import FakeModel, some_pairs
 
-from manymatch.embeddings import Boxes, Embedding, Fragments, Gaussians, Points, Samples, Sets
+from manymatch.embeddings import Boxes, Embedding, Fragments, Gaussians, GaussianSets, Points, Samples, Sets
 from manymatch.index import Index
 from manymatch.index.answers.encodings import Encodings
 
@@ -74,6 +74,7 @@ def test_answers_are_those_of_a_run_that_is_asked_every_time(kind: str, tmp_path
 KINDS: list[Embedding] = [
     Points(torch.rand(3, 3)),
     Sets(torch.rand(3, 4, 3)),
+    GaussianSets(torch.rand(3, 4, 3), torch.rand(3, 4)),
     Samples(torch.rand(3, 5, 3)),
     Gaussians(torch.rand(3, 3), torch.rand(3, 3)),
     Boxes(torch.rand(3, 3), torch.rand(3, 3)),

@@ -10,13 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manymatch.embeddings import Boxes, Embedding, Fragments, Gaussians, Points, Samples, Sets
+from manymatch.embeddings import Boxes, Embedding, Fragments, Gaussians, GaussianSets, Points, Samples, Sets
 from manymatch.errors import DataError
 from manymatch.index.answers.explain import elements_of, explain, explain_all, means_of
 from manymatch.similarity import BoxDistance, Cosine, MatchProbability, Order
 
-KINDS = ["points", "sets", "samples", "gaussians", "boxes", "fragments"]
-MANY = ["sets", "samples", "fragments"]
+KINDS = ["points", "sets", "gaussian_sets", "samples", "gaussians", "boxes", "fragments"]
+MANY = ["sets", "gaussian_sets", "samples", "fragments"]
 EACH_KIND = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -33,6 +33,7 @@ def made(kind: str, n: int, *, m: int = 4, d: int = 8, seed: int = 0) -> Embeddi
     return {
         "points": lambda: Points(some(d)),
         "sets": lambda: Sets(torch.nn.functional.normalize(some(m, d), dim=-1)),
+        "gaussian_sets": lambda: GaussianSets(torch.nn.functional.normalize(some(m, d), dim=-1), some(m)),
         "samples": lambda: Samples(some(m, d)),
         "gaussians": lambda: Gaussians(some(d), some(d)),
         "boxes": lambda: Boxes(some(d), some(d).abs()),
@@ -40,6 +41,8 @@ def made(kind: str, n: int, *, m: int = 4, d: int = 8, seed: int = 0) -> Embeddi
 
 
 def permuted(embedding: Embedding, order: list[int]) -> Embedding:
+    if isinstance(embedding, GaussianSets):
+        return GaussianSets(embedding.elements[:, order], embedding.log_variance[:, order])
     if isinstance(embedding, Sets):
         return Sets(embedding.elements[:, order])
     if isinstance(embedding, Samples):
@@ -207,5 +210,5 @@ def test_what_cannot_be_explained_is_said() -> None:
         explain(sets[0], made("sets", 1, d=5))
     with pytest.raises(DataError, match="3 words for 4 elements"):
         explain(sets[0], sets[1], words=["a", "b", "c"])
-    with pytest.raises(DataError, match="not one of the six kinds"):
+    with pytest.raises(DataError, match="not one of the kinds"):
         elements_of(Embedding())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from manymatch.embeddings import Boxes, Embedding, Fragments, Gaussians, Points, Samples, Sets
+from manymatch.embeddings import Boxes, Embedding, Fragments, Gaussians, GaussianSets, Points, Samples, Sets
 from manymatch.index.local.vectors import Space, Vectors
 from manymatch.index.store.packed import Packed
 from manymatch.index.store.rows import Record
@@ -34,6 +34,7 @@ def of_every_kind() -> list[Embedding]:
     return [
         Points(some(4, 8)),
         Sets(some(4, 3, 8)),
+        GaussianSets(some(4, 3, 8), some(4, 3)),
         Samples(some(4, 2, 8)),
         Gaussians(some(4, 8), some(4, 8)),
         Boxes(some(4, 8), some(4, 8)),

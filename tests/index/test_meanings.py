@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from manymatch.embeddings import Boxes, Embedding, Fragments, Gaussians, Points, Samples, Sets
+from manymatch.embeddings import Boxes, Embedding, Fragments, Gaussians, GaussianSets, Points, Samples, Sets
 from manymatch.errors import DataError
 from manymatch.index.answers.meanings import (
     Meaning,
@@ -24,7 +24,7 @@ from manymatch.index.answers.meanings import (
     meanings,
 )
 
-KINDS = ["points", "sets", "samples", "gaussians", "boxes", "fragments"]
+KINDS = ["points", "sets", "gaussian_sets", "samples", "gaussians", "boxes", "fragments"]
 
 
 def unit(*shape: int, draw: torch.Generator) -> torch.Tensor:
@@ -61,6 +61,7 @@ def of_kind(kind: str, vectors: torch.Tensor) -> Embedding:
     return {
         "points": lambda: Points(vectors),
         "sets": lambda: Sets(functional.normalize(near, dim=-1)),
+        "gaussian_sets": lambda: GaussianSets(functional.normalize(near, dim=-1), near[..., 0]),
         "samples": lambda: Samples(near),
         "gaussians": lambda: Gaussians(vectors, torch.zeros(n, d)),
         "boxes": lambda: Boxes(vectors, torch.ones(n, d)),

@@ -171,7 +171,6 @@ WRONG: list[dict[str, Any]] = [
     {"query": "a", "group_by": "nothing"},
     {"query": "a", "where": {"objects": {"near": 3}}},
     {"query": "a", "where": ["objects"]},
-    {"query": "a", "bank": True},
     {"query": "a", "unlike": "b", "unlike_item": "toy-00001.png"},
     {"like": "toy-0001.png"},
     {"query": "a", "unlike_item": "nobody"},

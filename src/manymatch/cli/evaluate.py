@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from .options import (
+    Banked,
     BatchSize,
     DataOptions,
+    Elements,
     Protocols,
     Split,
     Ties,
@@ -37,6 +39,8 @@ def evaluate(
     split: Split = None,
     protocol: Protocols = None,
     ties: Ties = "expected",
+    bank: Banked = None,
+    elements: Elements = None,
     batch_size: BatchSize = 256,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list of rows.")] = False,
 ) -> None:
@@ -50,13 +54,16 @@ def evaluate(
 
     pairs = chosen(data.read(truth), split)
     # What is not there is looked for as a file: that message names the near ones, run folders too.
-    models = [load(run, device="auto") if is_run(run) else regular_file(run, "evaluate") for run in runs]
+    models = [
+        load(run, device="auto", elements=elements) if is_run(run) else regular_file(run, "evaluate") for run in runs
+    ]
     with bar("evaluating") as progress:
         report = measure(
             models,
             pairs,
             protocol=protocol or None,
             ties=ties,
+            bank=bank,
             batch_size=batch_size,
             run=[run.resolve().name for run in runs],
             progress=progress,

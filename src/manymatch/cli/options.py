@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from ..data.pairs import Pairs
 
 __all__ = [
+    "Banked",
     "BatchSize",
     "DataOptions",
+    "Elements",
     "Protocols",
     "Split",
     "Ties",
@@ -27,6 +29,7 @@ __all__ = [
     "chosen",
     "kept_when_stopped",
     "reads_data",
+    "trained_on",
 ]
 
 Truth = Annotated[
@@ -48,11 +51,19 @@ Protocols = Annotated[
     typer.Option(
         "--protocol",
         metavar="NAME",
-        help="own, coco-5k, coco-1k, eccv, cxc, pmrp, labels, matches, graded, crowd, true-false, slices or "
+        help="own, coco-5k, coco-1k, eccv, cxc, pmrp, labels, matches, graded, crowd, judged, true-false, slices or "
         "uncertainty. Repeat it. Default: what the data's truth allows.",
     ),
 ]
 Ties = Annotated[str, typer.Option("--ties", help="How equal scores count: expected, optimistic or pessimistic.")]
+Banked = Annotated[
+    bool | None,
+    typer.Option(
+        "--bank/--no-bank",
+        help="Rank by scores less biases of the run's query bank. Default: where there is one that holds none of these "
+        "images.",
+    ),
+]
 BatchSize = Annotated[
     int,
     typer.Option(
@@ -68,6 +79,27 @@ def chosen(pairs: Pairs, split: str | None) -> Pairs:
         typer.echo(f"{pairs.name} has no splits; all {len(pairs)} images are evaluated", err=True)
         return pairs
     return pairs.split(split or "test")
+
+
+def trained_on(pairs: Pairs, split: str, val_split: str | None) -> tuple[Pairs, Pairs | None]:
+    """The training split, and the one that chooses where there is one; what is not there is said on stderr."""
+    if not pairs.splits:
+        typer.echo(f"DATA has no splits: training on all {len(pairs)} images", err=True)
+    training = pairs.split(split) if pairs.splits else pairs
+    validation = pairs.split(val_split or "val") if val_split or "val" in pairs.splits else None
+    if validation is None:
+        typer.echo("DATA has no split 'val': the last weights are kept, none are chosen by validation", err=True)
+    return training, validation
+
+
+Elements = Annotated[
+    int | None,
+    typer.Option(
+        "--elements",
+        metavar="N",
+        help="Use the first N elements of each set alone, of a run trained with --set nested=true. Default: all.",
+    ),
+]
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Room 9: how well a model finds right answers: ranks in one streaming pass, metrics, protocols, the report."""
 
+from .banking import fit_bank
 from .calibrating import calibrate
 from .comparing import compare
 from .comparison import Comparison
@@ -22,6 +23,7 @@ __all__ = [
     "compare",
     "duplicates",
     "evaluate",
+    "fit_bank",
     "hit_rate",
     "judge",
     "map_at_r",

@@ -23,7 +23,6 @@ from .curves import LEAST_NAMED, Tally, fit_curve
 from .encoding import encode, looks, usable
 from .measures import Ints
 from .protocols import PROTOCOLS, Asked
-from .protocols.graded import RIGHT
 from .protocols.labels import Labels, LabelVectors
 from .protocols.true_false import says_false
 from .tiles import Side, Tiles
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from ..embeddings import Embedding
     from ..methods import Model
 
-__all__ = ["TRUTHS", "calibrate", "judged"]
+__all__ = ["TRUTHS", "calibrate"]
 
 TRUTHS = ("matches", "judged", "eccv", "cxc", "own")
 """What may be called right between images and captions, the widest first."""
@@ -41,8 +40,6 @@ _COMPLETE = ("matches", "eccv")
 """Truths that name every right answer, or were made to; the others leave out most that nobody was asked about."""
 
 WAYS = (("caption", "image"), ("image", "caption"), ("caption", "caption"), ("image", "image"))
-
-JUDGED = "own captions and what people judged right"
 
 _IMAGES, _CAPTIONS = 5_000, 25_000
 _FEW_IMAGES = 100
@@ -145,20 +142,6 @@ def _too_few(asking: str, searched: str, curve: Curve) -> str:
     )
 
 
-def judged(pairs: Pairs) -> Matches:
-    """Own captions, and the pairs (i, c) that people judged right. Raises DataError where nobody judged."""
-    own, parts = pairs.matches(), []
-    if "crowd" in pairs.truths:
-        parts.append(pairs.truths["crowd"].positives(pairs)[0])
-    if "graded" in pairs.truths:
-        graded, grades = pairs.truths["graded"].grades(pairs)
-        right = grades >= RIGHT
-        parts.append(Matches(graded.images[right], graded.captions[right], graded.shape))
-    if not parts:
-        raise DataError(f"calibration: nobody judged pairs of {pairs.name}; give --truth FILE, or use truth 'own'")
-    return Matches.union((own, *parts), own.shape)
-
-
 def _drawn(pairs: Pairs, seed: int) -> Pairs:
     """So many images that they and their captions are soon encoded, in their order."""
     order = np.random.default_rng([seed, 1]).permutation(len(pairs))
@@ -171,8 +154,8 @@ def _right_answers(pairs: Pairs, truth: str | None) -> dict[tuple[str, str], _Ri
     """For each way of asking its right answers, or why there are none."""
     if truth is not None and truth not in TRUTHS:
         raise UnknownName("truth of a calibration", truth, TRUTHS)
-    name, asked = (truth, _asked(pairs, truth)) if truth else _widest(pairs)
-    said = JUDGED if name == "judged" else PROTOCOLS[name].truth_name
+    name, asked = (truth, PROTOCOLS[truth].ask(pairs)) if truth else _widest(pairs)
+    said = PROTOCOLS[name].truth_name
     complete = name in _COMPLETE
     out: dict[tuple[str, str], _Right | str] = {
         WAYS[0]: _listed(asked.t2i, said, complete),
@@ -191,15 +174,8 @@ def _widest(pairs: Pairs) -> tuple[str, Asked]:
     for name in TRUTHS[:-1]:
         if name == "judged" or PROTOCOLS[name].fits(pairs):
             with suppress(DataError):
-                return name, _asked(pairs, name)
-    return TRUTHS[-1], _asked(pairs, TRUTHS[-1])
-
-
-def _asked(pairs: Pairs, truth: str) -> Asked:
-    if truth != "judged":
-        return PROTOCOLS[truth].ask(pairs)
-    right = judged(pairs)
-    return Asked(right, right.transpose())
+                return name, PROTOCOLS[name].ask(pairs)
+    return TRUTHS[-1], PROTOCOLS[TRUTHS[-1]].ask(pairs)
 
 
 def _listed(matches: Matches | None, truth: str, complete: bool) -> _Right | str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import combinations
 from pathlib import Path
@@ -17,6 +17,7 @@ from ..data.pairs import Pairs
 from ..errors import DataError, UnknownName
 from ..methods import Model
 from ..runs import load, names_network, read_run
+from .banking import biases_of, usable_banks
 from .comparison import Comparison
 from .duplicates import duplicates
 from .encoding import encode, scores_of, seen, usable
@@ -45,6 +46,7 @@ def compare(
     ties: str = "expected",
     metric: str | Sequence[str] | None = None,
     all_pairs: bool = False,
+    bank: bool | None = None,
     batch_size: int = 256,
     resamples: int = 1000,
     swaps: int = 10_000,
@@ -60,6 +62,7 @@ def compare(
         metric: what is tested, such as "R@1" (in every direction) or "i2t R@1"; "all" tests all. By default RSUM and
             R@1; of a protocol that has neither, the first metric of each direction.
         all_pairs: test every run against every other, not only against the first.
+        bank: as for `evaluate`, of each run by itself.
         resamples: of the bootstrap over images behind the 95 % intervals; 0 leaves them out.
         swaps: random ones of the paired randomisation test.
         progress: called with (done, total) of each stage of each run.
@@ -81,7 +84,7 @@ def compare(
     for each in given:
         model = each.load()
         notes += [*each.notes, *seen([model], [each.label], pairs)]
-        systems.append(_measured(each.label, model, kept, names, ties, batch_size, progress))
+        systems.append(_measured(each.label, model, kept, names, ties, bank, batch_size, progress))
     keys = _chosen(systems, metric)
     groups, twice = seed_groups({each.label: each.identity for each in given})
     values = {
@@ -193,15 +196,19 @@ def _measured(
     pairs: Pairs,
     names: Sequence[str],
     ties: str,
+    bank: bool | None,
     batch_size: int,
     progress: Progress | None,
 ) -> _System:
     try:
+        banks, said = usable_banks([model], [label], pairs, bank)
         encoded = encode(model, pairs, batch_size, progress)
-        judged = judge(scores_of([model], [encoded], pairs, progress), pairs, names, ties, *encoded)
+        biases = biases_of([model], [encoded], pairs, banks)
+        judged = judge(scores_of([model], [encoded], pairs, progress, biases), pairs, names, ties, *encoded)
     except DataError as error:
         raise DataError(f"{label}: {error}") from None
     made = model.summary if label == model.name else f"{label}: {model.summary}"
+    judged = replace(judged, notes=(*(f"{label}: {note}" for note in said), *judged.notes))
     return _System(label, model.name, made, judged, list(health(*encoded, pairs.matches())))
 
 

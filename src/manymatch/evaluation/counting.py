@@ -30,16 +30,20 @@ class Counter:
 
     Args:
         matches: right answers, its queries as rows.
-        best: also keep each query's highest score.
+        best: also keep the score of each query's first item.
+        bias: (g,), taken off the gallery's scores before they are compared; what is kept are raw scores.
     """
 
-    def __init__(self, matches: Matches, *, best: bool = False) -> None:
+    def __init__(self, matches: Matches, *, best: bool = False, bias: Any | None = None) -> None:
         self.indptr, self.query, self.items = matches.indptr(), matches.images, matches.captions
         self.gallery = matches.shape[1]
+        self.bias = None if bias is None else torch.as_tensor(bias)
         self.scores = np.zeros(len(matches), np.float64)
+        self.orders = self.scores if bias is None else np.zeros(len(matches), np.float64)
         self.above = np.zeros(len(matches), np.int64)
         self.equal = np.zeros(len(matches), np.int64)
         self.best = np.full(matches.shape[0], -np.inf) if best else None
+        self._first = np.full(matches.shape[0], -np.inf)
 
     def tiles(self, block: Block) -> list[tuple[int, int]]:
         """Numbers of the tiles that hold a right answer, row by row."""
@@ -54,11 +58,18 @@ class Counter:
         inside = np.flatnonzero((items >= columns.start) & (items < columns.stop)) + first
         at = torch.from_numpy(self.query[inside] - rows.start), torch.from_numpy(self.items[inside] - columns.start)
         self.scores[inside] = _numbers(tile[at])
+        if self.bias is not None:
+            self.orders[inside] = _numbers(self._ordering(tile, columns)[at])
+
+    def _ordering(self, tile: Tensor, columns: slice) -> Tensor:
+        """What the tile's items are ordered by."""
+        return tile if self.bias is None else tile - self.bias[columns].to(tile.device)
 
     def count(self, tile: Tensor, rows: slice, columns: slice) -> None:
         """Add the tile's items above and equal to every right answer of its rows."""
+        ordering = self._ordering(tile, columns)
         if self.best is not None:
-            self.best[rows] = np.maximum(self.best[rows], _numbers(tile.amax(dim=1)))
+            self._see_first(self.best, tile, ordering, rows)
         first, last = self.indptr[rows.start], self.indptr[rows.stop]
         if first == last:
             return
@@ -70,9 +81,16 @@ class Counter:
             if alike.any():
                 found = first + np.flatnonzero(alike)
                 counts = _one_by_one if high <= _FEW else _sorted
-                above, equal = _counted(counts, tile, self.scores[found], query[alike], place[alike])
+                above, equal = _counted(counts, ordering, self.orders[found], query[alike], place[alike])
                 self.above[found] += above
                 self.equal[found] += equal
+
+    def _see_first(self, best: Floats, tile: Tensor, ordering: Tensor, rows: slice) -> None:
+        """Keep the score of the item of each row that comes first so far."""
+        highest = ordering.max(dim=1)
+        ahead = _numbers(highest.values) > self._first[rows]
+        self._first[rows] = np.where(ahead, _numbers(highest.values), self._first[rows])
+        best[rows] = np.where(ahead, _numbers(tile.gather(1, highest.indices[:, None])[:, 0]), best[rows])
 
     def counts(self) -> tuple[Ints, Ints]:
         """(p,) items above each right answer, and (p,) OTHER items with its score."""
@@ -83,11 +101,11 @@ class Counter:
 
 
 class Asker:
-    """Counts of one direction over the whole gallery, and over each query's fold."""
+    """Counts of one direction over the whole gallery, and over each query's fold. Arguments as `Counter`."""
 
-    def __init__(self, matches: Matches, folds: Folds | None, best: bool) -> None:
-        self.folds, self.whole = folds, Counter(matches, best=best)
-        self.within = None if folds is None else Counter(folds.inside(matches))
+    def __init__(self, matches: Matches, folds: Folds | None, best: bool, bias: Any | None = None) -> None:
+        self.folds, self.whole = folds, Counter(matches, best=best, bias=bias)
+        self.within = None if folds is None else Counter(folds.inside(matches), bias=bias)
 
     def note(self, tile: Tensor, rows: slice, columns: slice) -> None:
         self.whole.note(tile, rows, columns)

@@ -11,6 +11,7 @@ from ..data.pairs import Pairs
 from ..embeddings import Embedding
 from ..encoders import ImageTower
 from ..errors import DataError
+from .biases import Biases
 from .ensemble import Joined, MeanScore
 from .scores import ModelScores
 
@@ -124,9 +125,13 @@ def _adding(progress: Progress | None, total: int) -> Callable[[int], None] | No
 
 
 def scores_of(
-    members: Sequence[Model], encoded: Sequence[Embedded], pairs: Pairs, progress: Progress | None
+    members: Sequence[Model],
+    encoded: Sequence[Embedded],
+    pairs: Pairs,
+    progress: Progress | None,
+    biases: Biases | None = None,
 ) -> ModelScores:
-    """The scores of one model, or the mean of several."""
+    """The scores of one model, or the mean of several, less biases where rankings are corrected."""
     similarity: Any = members[0].similarity
     images: Any
     texts: Any
@@ -136,9 +141,8 @@ def scores_of(
     if len(members) > 1:
         images, texts = (Joined(parts) for parts in zip(*placed, strict=True))
         similarity = MeanScore([model.similarity for model in members])
-    return ModelScores(
-        similarity, images, texts, image_ids=pairs.image_ids, caption_ids=pairs.caption_ids, progress=progress
-    )
+    ids = {"image_ids": pairs.image_ids, "caption_ids": pairs.caption_ids}
+    return ModelScores(similarity, images, texts, **ids, biases=biases, progress=progress)
 
 
 def unlike(members: Sequence[Model]) -> list[str]:

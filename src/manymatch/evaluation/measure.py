@@ -13,6 +13,7 @@ from ..data.matches import Matches
 from ..data.pairs import Pairs
 from ..embeddings import Embedding
 from ..errors import DataError
+from .banking import biases_of, expect_no_bank, usable_banks
 from .duplicates import duplicates
 from .elsewhere import Elsewhere, Given, source_of
 from .encoding import encode, looks, scores_of, seen, supplied, unlike, usable
@@ -25,6 +26,7 @@ from .published import published_for
 from .ranks import Ranks
 from .report import Report, Row, distinct, row
 from .scores import ModelScores, Source
+from .specificity import specificity
 
 if TYPE_CHECKING:
     from ..data.store import Where
@@ -63,6 +65,7 @@ def evaluate(
     batch_size: int = 256,
     resamples: int = 1000,
     run: str | Sequence[str] | None = None,
+    bank: bool | None = None,
     find_duplicates: bool = True,
     progress: Progress | None = None,
     store: Where = None,
@@ -79,18 +82,22 @@ def evaluate(
         batch_size: items encoded at a time.
         resamples: of the bootstrap over images behind the 95 % intervals; 0 leaves them out.
         run: what tables call it, or each model of an ensemble; by default the models' names.
+        bank: rank by scores less biases of the runs' query banks (raw where scores themselves are read). None does so
+            where every model has one that holds none of these images, and a note says which it was.
         find_duplicates: note images of the gallery that are one picture; reads every picture, or every feature row.
         progress: called with (done, total) of each stage: pictures, images, captions, score tiles.
         store, say: as `Model.supply`: where features of a frozen image network are kept, and who is told.
 
     Raises:
-        DataError: no images, no captions, no right answer, or an embedding or a score that is not finite.
+        DataError: no images, no captions, no right answer, an embedding or a score that is not finite, or no bank that
+            may be used where `bank` asks for one.
         UnknownName: a protocol or a way with ties that does not exist.
     """
     check_ties(ties)
     names = choose(protocol, pairs)
     outside = source_of(models, pairs, progress)
     if outside is not None:
+        expect_no_bank(bank)
         notes = duplicates(pairs).notes() if find_duplicates else []
         names = outside.measurable(names, pairs, protocol is not None)
         return _report(outside, judge(outside.source, pairs, names, ties), pairs, resamples, run, notes)
@@ -100,11 +107,16 @@ def evaluate(
     pairs, lost = supplied(members, pairs, store, say)
     pairs, left_out = usable(any(looks(model, pairs) for model in members), pairs, progress)
     notes += lost + left_out + unlike(members) + (duplicates(pairs).notes() if find_duplicates else [])
+    banks, said = usable_banks(members, labels, pairs, bank)
     encoded = [encode(model, pairs, batch_size, progress) for model in members]
     alone = encoded[0] if len(members) == 1 else (None, None)
-    judged = judge(scores_of(members, encoded, pairs, progress), pairs, names, ties, *alone)
+    scores = scores_of(members, encoded, pairs, progress, biases_of(members, encoded, pairs, banks))
+    judged = judge(scores, pairs, names, ties, *alone)
+    notes += said
     title = run if isinstance(run, str) else "+".join(run or [model.name for model in members])
     rows: list[Row] = _titled(title, judged, pairs, resamples)
+    if "uncertainty" in names and len(members) == 1:
+        rows += [{"run": title, **found} for found in specificity(members[0], pairs, batch_size=batch_size)]
     for label, both in zip(labels, encoded, strict=True):
         rows += [{"run": label, **found} for found in health(*both, pairs.matches())]
     made = tuple(

@@ -21,6 +21,7 @@ from torch import Tensor
 from ..data.files import Progress
 from ..data.matches import Matches
 from ..errors import DataError
+from .biases import Biases
 from .counting import Asker, Counter
 from .folds import Folds
 from .tiles import Block, Items, Side, Tiles, choose_block
@@ -56,8 +57,8 @@ class Ranks:
         above: (p,), gallery items that score strictly higher.
         tied: (p,), OTHER gallery items with the same score, right or wrong.
         gallery: how many items are ranked.
-        scores: (p,), the right answers' scores; None for rankings that come without.
-        best: (q,), each query's highest score, where it was asked for.
+        scores: (p,), the right answers' scores, without biases; None for rankings that come without.
+        best: (q,), the score of each query's first item, where it was asked for; without its bias.
         depth: (q,), how far each query's ranking is known; None is to the end. A right answer that is not among the
             known has `above` equal to `gallery`.
     """
@@ -230,6 +231,7 @@ def rank_tiles(
     *,
     folds: Folds | None = None,
     best: bool = False,
+    biases: Biases | None = None,
     progress: Progress | None = None,
 ) -> Ranking:
     """Both directions in one pass: of one tile first the rows ask, then the columns.
@@ -239,10 +241,12 @@ def rank_tiles(
         back: scores (c, i) where they are others.
         i2t, t2i: right answers (i, c) and (c, i), which need not be the same pairs.
         folds: also rank within each fold.
-        best: also note each query's highest score.
+        best: also note the score of each query's first item.
+        biases: taken off scores before they rank.
     """
     turned = None if folds is None else folds.turned()
-    rows, columns = Asker(i2t, folds, best), Asker(t2i, turned, best)
+    off = {d: None if biases is None else biases.of(d) for d in ("i2t", "t2i")}
+    rows, columns = Asker(i2t, folds, best, off["i2t"]), Asker(t2i, turned, best, off["t2i"])
     with torch.inference_mode():
         if back is None:
             _stream(tiles, rows, columns, progress)

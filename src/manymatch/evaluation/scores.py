@@ -10,6 +10,7 @@ import numpy as np
 from ..data.files import Progress
 from ..data.matches import Matches
 from ..errors import DataError
+from .biases import Biases
 from .folds import Folds
 from .ranks import Ranking, Ranks, rank_tiles, rank_within, ready_tiles, score_tiles
 from .tiles import Items, Side, Tiles
@@ -41,7 +42,7 @@ class Source(Protocol):
         ...
 
     def rows(self, direction: str) -> Rows:
-        """Whole rows of "i2t" or "t2i": (queries, scores (b, g)), block by block, all finite."""
+        """Whole rows of "i2t" or "t2i": (queries, scores (b, g) that rank), block by block, all finite."""
         ...
 
 
@@ -52,6 +53,7 @@ class ModelScores:
         similarity: a `Similarity`.
         images, texts: embeddings of i images and c captions.
         image_ids, caption_ids: how messages name an item.
+        biases: taken off the scores before they rank, image to text and text to image; not within a modality.
         progress: called with (done, total) tiles.
     """
 
@@ -63,9 +65,10 @@ class ModelScores:
         *,
         image_ids: Sequence[str] | None = None,
         caption_ids: Sequence[str] | None = None,
+        biases: Biases | None = None,
         progress: Progress | None = None,
     ) -> None:
-        self.similarity, self.progress = similarity, progress
+        self.similarity, self.biases, self.progress = similarity, biases, progress
         self.items = {"image": images, "caption": texts}
         self.ids = {"image": image_ids, "caption": caption_ids}
 
@@ -74,7 +77,7 @@ class ModelScores:
         tiles = score_tiles(
             self.similarity, images, captions, image_ids=self.ids["image"], caption_ids=self.ids["caption"]
         )
-        return rank_tiles(*tiles, i2t, t2i, folds=folds, best=best, progress=self.progress)
+        return rank_tiles(*tiles, i2t, t2i, folds=folds, best=best, biases=self.biases, progress=self.progress)
 
     def within(self, kind: str, matches: Matches) -> Ranks:
         side = "image" if kind == "i2i" else "caption"
@@ -84,6 +87,10 @@ class ModelScores:
         return rank_within(tiles.without_self(), matches, symmetric=symmetric, progress=self.progress)
 
     def rows(self, direction: str) -> Rows:
+        return _less(self.raw_rows(direction), direction, self.biases)
+
+    def raw_rows(self, direction: str) -> Rows:
+        """As `rows`, of scores without biases."""
         asking, asked = ("image", "caption") if direction == "i2t" else ("caption", "image")
         queries, gallery = self.items[asking], self.items[asked]
         sides = Side(asking, self.ids[asking]), Side(asked, self.ids[asked])
@@ -96,9 +103,14 @@ class ModelScores:
         if not self.similarity.symmetric or 4 * shape[0] * shape[1] > _WHOLE_BYTES:
             return self
         whole = np.empty(shape, np.float32)
-        for rows, scores in self.rows("i2t"):
+        for rows, scores in self.raw_rows("i2t"):
             whole[rows] = scores
         return _KeptScores(whole, self)
+
+
+def _less(rows: Rows, direction: str, biases: Biases | None) -> Rows:
+    """The same rows less the biases."""
+    return rows if biases is None else ((queries, scores - biases.of(direction)) for queries, scores in rows)
 
 
 class MatrixScores:
@@ -110,9 +122,14 @@ class MatrixScores:
         image_ids, caption_ids: how messages name an item.
         progress: called with (done, total) tiles.
 
+    Attributes:
+        biases: taken off the scores before they rank; none of scores from elsewhere.
+
     Raises:
         DataError: no "i2t", or a matrix of another name.
     """
+
+    biases: Biases | None = None
 
     def __init__(
         self,
@@ -137,7 +154,8 @@ class MatrixScores:
     def ranking(self, i2t: Matches, t2i: Matches, *, folds: Folds | None = None, best: bool = False) -> Ranking:
         """As `Source`. Raises DataError for a score that is not finite, naming image and caption."""
         back = self._tiles("t2i", t2i.shape) if any("t2i" in each for each in self.members) else None
-        return rank_tiles(self._tiles("i2t", i2t.shape), back, i2t, t2i, folds=folds, best=best, progress=self.progress)
+        how: Any = {"folds": folds, "best": best, "biases": self.biases, "progress": self.progress}
+        return rank_tiles(self._tiles("i2t", i2t.shape), back, i2t, t2i, **how)
 
     def within(self, kind: str, matches: Matches) -> Ranks | None:
         """As `Source`: None where some system has no such scores."""
@@ -148,7 +166,8 @@ class MatrixScores:
     def rows(self, direction: str) -> Rows:
         """As `Source`."""
         shape = np.shape(self.members[0]["i2t"])
-        return self._tiles(direction, most_rows=_most_rows(shape[1] if direction == "i2t" else shape[0])).bands()
+        most = _most_rows(shape[1] if direction == "i2t" else shape[0])
+        return _less(self._tiles(direction, most_rows=most).bands(), direction, self.biases)
 
 
 class _KeptScores(MatrixScores):
@@ -157,6 +176,7 @@ class _KeptScores(MatrixScores):
     def __init__(self, whole: np.ndarray[Any, Any], model: ModelScores) -> None:
         ids, self.model = model.ids, model
         super().__init__({"i2t": whole}, image_ids=ids["image"], caption_ids=ids["caption"], progress=model.progress)
+        self.biases = model.biases
 
     def within(self, kind: str, matches: Matches) -> Ranks | None:
         return self.model.within(kind, matches)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError, UnknownName
+from .banked import item_biases
 from .local.vectors import ASKING, Space
 from .store.origins import Origin
 from .store.packed import Packed
@@ -16,6 +17,7 @@ from .store.rows import Modality, Record
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..bank import Bank
     from ..data.pairs import Pairs, Pictures
     from ..embeddings import Embedding
     from ..methods import Model
@@ -31,14 +33,23 @@ class Batch:
     pictures: Mapping[str, Any] | None = None
 
 
-def encoded_records(model: Model, pairs: Pairs, precision: str, origins: Mapping[str, Origin] | None = None) -> Batch:
+def encoded_records(
+    model: Model,
+    pairs: Pairs,
+    precision: str,
+    origins: Mapping[str, Origin] | None = None,
+    bank: Bank | None = None,
+) -> Batch:
     """Encode images and captions of `pairs`. Raises DataError (a picture, a number that is not finite).
 
     Args:
         origins: id of an image -> where it came from.
+        bank: of the index; says the items' biases.
     """
-    packed = Packed.of(model.encode_images(pairs.images))
+    encoded = model.encode_images(pairs.images)
+    packed = Packed.of(encoded)
     space = Space.of(packed, precision)
+    biases = _biases(item_biases(bank, model.similarity, encoded, "image", pairs.image_ids), "caption", len(pairs))
     images = [
         Record(
             item.id,
@@ -47,18 +58,21 @@ def encoded_records(model: Model, pairs: Pairs, precision: str, origins: Mapping
             labels=item.labels,
             picture=None if pairs.pictures is None else item.picture,
             origin=None if origins is None else origins.get(item.id),
+            bias_caption=bias,
         )
-        for item, blob in zip(pairs, packed.blobs(precision), strict=True)
+        for item, blob, bias in zip(pairs, packed.blobs(precision), biases, strict=True)
     ]
     parts: list[tuple[Modality, Space, Sequence[Record]]] = [("image", space, images)]
     if pairs.captions:
-        packed = Packed.of(model.encode_texts(pairs.captions))
+        encoded = model.encode_texts(pairs.captions)
+        packed = Packed.of(encoded)
         space = Space.of(packed, precision)
         owners = [item.id for item in pairs for _ in item.captions]
+        biases = _biases(item_biases(bank, model.similarity, encoded, "caption", owners), "image", len(owners))
         captions = [
-            Record(id, blob, owner=owner, caption=text)
-            for id, blob, owner, text in zip(
-                pairs.caption_ids, packed.blobs(precision), owners, pairs.captions, strict=True
+            Record(id, blob, owner=owner, caption=text, bias_image=bias)
+            for id, blob, owner, text, bias in zip(
+                pairs.caption_ids, packed.blobs(precision), owners, pairs.captions, biases, strict=True
             )
         ]
         parts.append(("caption", space, captions))
@@ -118,7 +132,7 @@ def embedded_records(
 def _biases(given: Mapping[Modality, Any] | None, asking: Modality, count: int) -> list[float]:
     biases = [0.0] * count if given is None or asking not in given else [float(value) for value in given[asking]]
     if not all(math.isfinite(value) for value in biases):
-        raise DataError(f"add_embeddings: a bias for queries that are a {asking} is not finite")
+        raise DataError(f"index: a bias for queries that are a {asking} is not finite")
     return biases
 
 

@@ -71,4 +71,4 @@ class Attending(Upkeep):
 
         with self._store.reading() as snapshot:
             space = snapshot.setting("spaces")[modality]
-        return Attention(space["layout"]["k"] if space["kind"] == "sets" else 1, why=why).to_json()
+        return Attention(space["layout"].get("k", 1), why=why).to_json()

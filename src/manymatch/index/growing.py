@@ -6,16 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
+from . import making
 from .add import embedded_records, encoded_records
 from .again import Plan, Synced, compare
 from .attention import Attending
+from .banked import SETTING, differing, item_biases, opened_bank, unpacked
 from .digests import Digests
 from .store.packed import Packed
-from .store.rows import Added, Modality
+from .store.rows import MODALITIES, Added, Modality
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..bank import Bank
     from ..data.files import Progress
     from ..data.pairs import Pairs, Pictures
     from ..data.store import Where
@@ -29,6 +32,23 @@ _BATCH = 256
 
 class Growing(Attending):
     """An index whose items change."""
+
+    @property
+    def bank(self) -> Bank | None:
+        """The query bank that says the biases of its items; None where it was made without one.
+
+        Raises:
+            DataError, IndexMismatch: the copy of the run that held it is gone, or is another.
+        """
+        with self._lock:
+            if self._bank is None:
+                self._bank = (opened_bank(self._banked(), self.path / making.RUN, self._model),)
+            return self._bank[0]
+
+    def _banked(self) -> str:
+        """Digest of the bank it was made with, empty where there was none."""
+        with self._store.reading() as snapshot:
+            return str(snapshot.settings().get(SETTING, ""))
 
     def sync(
         self,
@@ -73,7 +93,8 @@ class Growing(Attending):
         with self._collection.reading() as reading:
             known = dict(reading.origins())
         plan = compare(pairs, chosen, known, self.images_among, digests, source, keep_gone, looking)
-        for note in plan.notes if told is not None else ():
+        other = differing(self._banked(), self._model) if plan.encode else ""
+        for note in [*plan.notes, *([other] if other else [])] if told is not None else ():
             told(note)  # type: ignore[misc]
         if plan.amended:
             self._collection.amend(plan.amended, digests.description)
@@ -108,7 +129,7 @@ class Growing(Attending):
             if len(some):
                 digests.look(some.items)
                 origins = {item.id: digests.origin(item) for item in some}
-                total += self._collection.put(encoded_records(self.model, some, precision, origins))
+                total += self._collection.put(encoded_records(self.model, some, precision, origins, self.bank))
             if progress is not None:
                 progress(total, len(plan.encode) - len(left_out))
         return left_out
@@ -150,7 +171,7 @@ class Growing(Attending):
             raise DataError(f"add: got {type(pairs).__name__}, expected Pairs, such as mm.Pairs.read('more.jsonl')")
         if not len(pairs):
             return Added()
-        return self._collection.put(encoded_records(self.model, pairs, self._precision()))
+        return self._collection.put(encoded_records(self.model, pairs, self._precision(), bank=self.bank))
 
     def put_picture(
         self, id: str, data: bytes, captions: Sequence[str] = (), metadata: Mapping[str, Any] | None = None
@@ -174,7 +195,7 @@ class Growing(Attending):
         if self.model.image_input != "pixels":
             raise DataError("put_picture: this run reads precomputed features, not pictures; add them with `add`")
         upload = Upload(self.path, id, data, captions, {} if metadata is None else metadata)
-        batch = encoded_records(self.model, upload.pairs, self._precision())
+        batch = encoded_records(self.model, upload.pairs, self._precision(), bank=self.bank)
         with upload.kept():
             return self._collection.put(batch)
 
@@ -190,7 +211,9 @@ class Growing(Attending):
         source: Pictures | None = None,
         biases: Mapping[Modality, Sequence[float] | np.ndarray[Any, Any]] | None = None,
     ) -> Added:
-        """Store items that are encoded already, in one transaction; no model is loaded. A known id is replaced.
+        """Store items that are encoded already, in one transaction. A known id is replaced.
+
+        No model is loaded, unless the index has a query bank and no biases are given: then they are computed.
 
         Args:
             ids: one an item, each once.
@@ -201,12 +224,16 @@ class Growing(Attending):
             captions: of captions, their words.
             pictures, source: of images, the name of each picture, and where those names are read from.
             biases: modality that asks -> one number an item, subtracted from its score when such a query asks (query
-                bank); none is zero.
+                bank); what is missing is zero. Where none are given, the index's own bank says them.
 
         Raises:
             DataError: lengths that differ, an id twice or of another item, an unknown owner, a number not finite.
             IndexMismatch: another kind or size of embedding than the index holds.
         """
+        bank = self.bank if biases is None and len(ids) == len(embedding) else None
+        if bank is not None and len(embedding) and modality in MODALITIES:
+            whose = [id if owner is None else owner for id, owner in zip(ids, owners or [None] * len(ids), strict=True)]
+            biases = item_biases(bank, self.model.similarity, unpacked(embedding), modality, whose)
         return self._collection.put(
             embedded_records(
                 ids, embedding, modality, metadata, owners, captions, pictures, source, biases, self._precision()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DataError, IndexMismatch, UnknownName
+from .banked import SETTING, digest_of
 from .collection import Collection
 from .local.collection import LocalCollection
 from .local.derived import leftovers
@@ -24,8 +25,8 @@ __all__ = ["FILE", "RUN", "Wish", "collection", "expect", "prepared"]
 FILE = "index.sqlite"
 RUN = "run"
 
-_BEGUN = ("run.json", "model.safetensors")
-"""What the copy of a run consists of."""
+_BEGUN = ("run.json", "model.safetensors", "bank.safetensors")
+"""What the copy of a run consists of, the last where the run has a query bank."""
 
 _PRECISIONS = ("float16", "float32")
 
@@ -83,6 +84,7 @@ def prepared(model: Model, folder: Path, wish: Wish) -> Store:
         _choose(store, folder, wish)
         if not (folder / RUN / "run.json").is_file():
             # Someone has removed the copy; this is the run it was made of.
+            _expect_bank(store, model)
             runs.save_search(model, folder / RUN)
         return store
 
@@ -100,6 +102,7 @@ def prepared(model: Model, folder: Path, wish: Wish) -> Store:
         "engine": wish.engine or AUTO,
         "agreement": _AGREEMENT if wish.agreement is None else wish.agreement,
         "calibration": {} if calibration is None else calibration.to_json(),
+        **({SETTING: digest_of(model)} if digest_of(model) else {}),
         **({} if wish.url is None else {"url": wish.url}),
         **({} if wish.placement is None else {"placement": asdict(wish.placement)}),
     }
@@ -153,6 +156,17 @@ def expect(store: Store, model: Model) -> None:
             f"{store.path.parent}: built with another run ({wanted['model']}, {wanted['fingerprint'][:12]}), "
             f"this one is {model.name}, {model.fingerprint()[:12]}; "
             "use the run it was built with, or build into another folder"
+        )
+
+
+def _expect_bank(store: Store, model: Model) -> None:
+    """Raises IndexMismatch unless the run still has the query bank that the index's biases were made with."""
+    with store.reading() as snapshot:
+        digest = str(snapshot.settings().get(SETTING, ""))
+    if digest and digest_of(model) != digest:
+        raise IndexMismatch(
+            f"{store.path.parent}: its copy of the run is gone, and the run's query bank is not the one its items' "
+            "biases were made with; build into another folder"
         )
 
 

@@ -20,6 +20,7 @@ from .store.store import Store
 if TYPE_CHECKING:
     from PIL import Image
 
+    from ..bank import Bank
     from ..calibration import Calibration
     from ..methods import Model
     from .filters import Where
@@ -43,6 +44,7 @@ class Searchable(Contents):
         super().__init__(path, collection)
         self._store, self._model = store, model
         self._lock = threading.RLock()
+        self._bank: tuple[Bank | None] | None = None
         self._calibrated: tuple[str, Calibration | None] = "", None
         self._encodings = Encodings()
 

@@ -1,7 +1,17 @@
 """Room 8: the run folder, and runs made of official checkpoints."""
 
 from .devices import device_named
-from .folder import is_run, load, make_folder, names_network, read_run, save_search, save_tensors
+from .folder import (
+    is_run,
+    load,
+    load_bank,
+    make_folder,
+    names_network,
+    read_run,
+    save_bank,
+    save_search,
+    save_tensors,
+)
 from .imported import import_checkpoint
 
 __all__ = [
@@ -9,9 +19,11 @@ __all__ = [
     "import_checkpoint",
     "is_run",
     "load",
+    "load_bank",
     "make_folder",
     "names_network",
     "read_run",
+    "save_bank",
     "save_search",
     "save_tensors",
 ]

@@ -1,5 +1,7 @@
 """The run folder: `run.json` (all but numbers), `model.safetensors` (what search needs), `training/`, `metrics.jsonl`.
 
+`bank.safetensors`, in runs that have one, is the query bank.
+
 `training/weights.safetensors` is there in runs made of an official checkpoint: weights that only training needs, for
 those who train on.
 
@@ -15,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from .. import __version__
+from ..bank import Bank
 from ..calibration import Calibration
 from ..data.writing import whole_file, write_json
 from ..errors import CheckpointError, DataError
@@ -29,9 +32,11 @@ __all__ = [
     "FORMAT",
     "is_run",
     "load",
+    "load_bank",
     "make_folder",
     "names_network",
     "read_run",
+    "save_bank",
     "save_search",
     "save_tensors",
     "save_training",
@@ -39,6 +44,7 @@ __all__ = [
 
 FORMAT = 1
 _TRAINING = "training/weights.safetensors"
+_BANK = "bank.safetensors"
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -60,16 +66,17 @@ def make_folder(out: Path, what: str) -> None:
 
 
 def save_search(model: Model, folder: str | Path, extra: Mapping[str, Any] | None = None) -> None:
-    """Write what searching needs: `model.safetensors`, then `run.json`.
+    """Write what searching needs: `model.safetensors`, `bank.safetensors` where there is a query bank, then `run.json`.
 
     Args:
-        model: its towers, its similarity and its calibration are written, its objective is not.
-        folder: made if missing; an earlier run's two files are replaced.
+        model: its towers, its similarity, its calibration and its bank are written, its objective is not.
+        folder: made if missing; an earlier run's files of these names are replaced.
         extra: further entries of `run.json` (data, config, what training noted).
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     save_tensors(folder / "model.safetensors", model.search_state())
+    _write_bank(folder, model.bank)
     write_json(
         folder / "run.json",
         {
@@ -78,9 +85,55 @@ def save_search(model: Model, folder: str | Path, extra: Mapping[str, Any] | Non
             "versions": {"manymatch": __version__, "torch": torch.__version__, "python": platform.python_version()},
             "notes": model.notes,
             **({} if model.calibration is None else {"calibration": model.calibration.to_json()}),
+            **({} if model.bank is None else {"bank": model.bank.to_json()}),
             **(extra or {}),
         },
     )
+    if model.bank is None:
+        (folder / _BANK).unlink(missing_ok=True)
+
+
+def save_bank(folder: str | Path, bank: Bank | None) -> None:
+    """Give a run that is there a query bank, or take it away; all else stays as it is.
+
+    Raises CheckpointError as `read_run`.
+    """
+    folder = Path(folder)
+    value = read_run(folder)
+    value.pop("bank", None)
+    _write_bank(folder, bank)
+    write_json(folder / "run.json", {**value, **({} if bank is None else {"bank": bank.to_json()})})
+    if bank is None:
+        (folder / _BANK).unlink(missing_ok=True)
+
+
+def _write_bank(folder: Path, bank: Bank | None) -> None:
+    # All that is known of it lies in one file, so that a writer killed before `run.json` leaves a whole bank.
+    if bank is not None:
+        save_tensors(folder / _BANK, bank.tensors(), {"bank": json.dumps(bank.to_json())})
+
+
+def load_bank(folder: str | Path) -> Bank | None:
+    """The query bank of a run, None where it has none; its numbers stay on the disk until they are read.
+
+    Raises:
+        CheckpointError: as `read_run`, or a bank that is gone or damaged.
+    """
+    folder = Path(folder)
+    return _bank(folder) if read_run(folder).get("bank") is not None else None
+
+
+def _bank(folder: Path) -> Bank:
+    path = folder / _BANK
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {}).get("bank", "null"))
+        return Bank.from_stored(facts, load_file(path))
+    except (SafetensorError, OSError, ValueError, DataError) as error:
+        raise CheckpointError(
+            f"run: its query bank {str(path)!r} cannot be read ({error}); take it away with: manymatch bank {folder} "
+            "--remove"
+        ) from None
 
 
 def save_training(model: Model, folder: str | Path) -> None:
@@ -112,6 +165,8 @@ def read_run(folder: str | Path) -> dict[str, Any]:
     if not path.is_file():
         began = (folder / "training" / "state.safetensors").is_file()
         hint = "its training stopped before the first validation; go on with --resume" if began else "expected a run"
+        if (folder / "members").is_dir():
+            hint = "its members are not all trained and joined; go on with --resume"
         if (folder / "config.json").is_file():
             hint = f"it looks like a pretrained network, which is named 'hf:{folder}'"
         raise CheckpointError(f"run: no run.json in {str(folder)!r}; {hint}")
@@ -135,22 +190,25 @@ def is_run(run: str | Path) -> bool:
     return names_network(run) or Path(run).is_dir()
 
 
-def load(folder: str | Path, *, device: str = "cpu") -> Model:
+def load(folder: str | Path, *, device: str = "cpu", elements: int | None = None) -> Model:
     """The trained model of a run folder (or of an index's `run/`), ready to encode and score.
 
     Args:
         folder: the run; or "hf:NAME" or "hf:FOLDER", a pretrained network of pictures and texts as it is.
         device: where it computes; "auto" takes a GPU when there is one. Embeddings come back to the CPU.
+        elements: use the first elements of each set alone, of a run that was trained nested; the calibration, which is
+            of all, is then left out. None is what the folder says, or all.
 
     Raises:
-        CheckpointError: no run there, another format, weights that do not fit, or a calibration that cannot be read.
-        DataError: a pretrained network that is not found, or lacks a half.
+        CheckpointError: no run there, another format, weights that do not fit, or a calibration or a query bank that
+            cannot be read.
+        DataError: a pretrained network that is not found, or lacks a half; a number of elements it was not trained for.
         Error: a device that cannot be used.
     """
     if names_network(folder):
         from ..methods.pretrained import as_it_is
 
-        return as_it_is(str(folder)).to(device_named(device))
+        return _used(as_it_is(str(folder)), folder, elements).to(device_named(device))
     folder = Path(folder)
     value = read_run(folder)
     model = Model.from_description(value)
@@ -163,7 +221,16 @@ def load(folder: str | Path, *, device: str = "cpu") -> Model:
             model.calibration = Calibration.from_json(value["calibration"])
         except DataError as error:
             raise CheckpointError(f"run: {str(folder / 'run.json')!r}: {error}") from None
-    return model.requires_grad_(False).eval().to(device_named(device))
+    if value.get("bank") is not None:
+        model.bank = _bank(folder)
+    return _used(model, folder, elements).requires_grad_(False).eval().to(device_named(device))
+
+
+def _used(model: Model, folder: str | Path, elements: int | None) -> Model:
+    try:
+        return model if elements is None else model.first(elements)
+    except DataError as error:
+        raise DataError(f"run {str(folder)!r}: {error}") from None
 
 
 def _tensors(path: Path) -> dict[str, torch.Tensor]:

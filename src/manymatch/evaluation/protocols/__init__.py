@@ -12,6 +12,7 @@ from .crowd import Crowd
 from .cxc import Crisscrossed
 from .eccv import EccvCaption
 from .graded import Graded
+from .judged import Judged
 from .labels import Labels
 from .matches import EveryMatch
 from .own import Own
@@ -38,6 +39,7 @@ PROTOCOLS: dict[str, Protocol] = {
         EveryMatch(),
         Graded(),
         Crowd(),
+        Judged(),
         TrueFalse(),
         Slices(),
         Uncertainty(WIDEST_FIRST),

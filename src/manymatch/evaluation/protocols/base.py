@@ -14,7 +14,17 @@ from ...data.pairs import Pairs
 from ...embeddings import Embedding
 from ..folds import Folds
 from ..measures import Mean, Measure, Median
-from ..metrics import asking, average_precisions, first_ranks, hits, middle_ranks, queries, r_precisions, reach
+from ..metrics import (
+    asking,
+    average_precisions,
+    first_ranks,
+    hits,
+    middle_ranks,
+    normalized_gains,
+    queries,
+    r_precisions,
+    reach,
+)
 from ..ranks import Ranks
 
 __all__ = ["Asked", "Direction", "Found", "Measured", "Protocol", "nothing"]
@@ -96,6 +106,13 @@ class Direction:
         if depth is None or bool((depth >= np.minimum(positives, self.ranks.gallery))[self.asked].all()):
             yield self._mean("R-precision", r_precisions(self.ranks, self.ties))
             yield self._mean("mAP@R", average_precisions(self.ranks, self.ties))
+
+    def gains(self, *depths: int | None) -> Iterator[Measured]:
+        """nDCG of right and wrong down to each depth that the ranking reaches; None is to the end of the gallery."""
+        for k in depths:
+            if reach(self.ranks) >= min(k or self.ranks.gallery, self.ranks.gallery):
+                name = "nDCG" if k is None else f"nDCG@{k}"
+                yield self._mean(name, normalized_gains(self.ranks, k, self.ties))
 
     def _all_found(self) -> bool:
         if self.ranks.depth is None:

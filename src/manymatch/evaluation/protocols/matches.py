@@ -6,8 +6,6 @@ from collections.abc import Iterator
 
 from ...data.pairs import Pairs
 from ...errors import DataError
-from ..measures import Mean
-from ..metrics import normalized_gains, reach
 from .base import Asked, Direction, Found, Measured, Protocol
 
 __all__ = ["EveryMatch", "table"]
@@ -44,9 +42,5 @@ class EveryMatch(Protocol):
 def table(direction: Direction) -> Iterator[Measured]:
     """R-precision, mAP@R, nDCG to the end and at 10, R@1: each as far as the ranking reaches."""
     yield from direction.precisions()
-    images, ranks = direction.images[direction.asked], direction.ranks
-    for metric, k in (("nDCG", None), ("nDCG@10", 10)):
-        if reach(ranks) >= min(k or ranks.gallery, ranks.gallery):
-            values = normalized_gains(ranks, k, direction.ties)
-            yield direction.measured(metric, Mean(values, images))
+    yield from direction.gains(None, 10)
     yield from direction.hits(1)

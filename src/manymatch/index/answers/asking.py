@@ -134,7 +134,8 @@ def in_words(texts: Sequence[str], embedding: Embedding) -> list[Asked]:
 
 def company_counts(model: Model) -> bool:
     """Whether a text's embedding depends on those encoded with it, as in some of the authors' released code."""
-    return getattr(getattr(model, "method", None), "mode", "paper") == "released"
+    members = (company_counts(member) for member in getattr(model, "models", ()))
+    return getattr(getattr(model, "method", None), "mode", "paper") == "released" or any(members)
 
 
 def stored(reading: Reading, id: str) -> Asked:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ...embeddings import Boxes, Embedding, Fragments, Gaussians, Points, Samples, Sets
+from ...embeddings import Boxes, Embedding, Fragments, Gaussians, GaussianSets, Points, Samples, Sets
 from ...errors import DataError
 from ...similarity import Order, Similarity
 
@@ -30,10 +30,10 @@ class Match:
         share: of the query's elements together, in [0, 1]: its cosine's part of the sum of all positive ones, and the
             same for each where none is positive. Shares of an item add up to 1.
         word: what the caller calls the query's element; None where it has no word.
-        parts: what else the kind says of the pair. Gaussians: `distance`, squared, of the means, and `uncertainty`, the
-            sum of both variances, which the closed-form distance of a match probability adds to it. Samples:
-            `distance`, squared, of the two draws. Boxes: how far the item's centre lies `outside` the query's
-            rectangle and how far `inside` it reaches, both L1.
+        parts: what else the kind says of the pair. Gaussians, and elements that are: `distance`, squared, of the means,
+            and `uncertainty`, the sum of both variances, which the closed-form distance of a match probability adds to
+            it. Samples: `distance`, squared, of the two draws. Boxes: how far the item's centre lies `outside` the
+            query's rectangle and how far `inside` it reaches, both L1.
     """
 
     query_element: int
@@ -71,7 +71,7 @@ def _vectors(embedding: Embedding) -> Tensor:
             return embedding.mean[:, None]
         case Boxes():
             return embedding.center[:, None]
-    raise DataError(f"elements of {embedding.kind or type(embedding).__name__}: not one of the six kinds")
+    raise DataError(f"elements of {embedding.kind or type(embedding).__name__}: not one of the kinds")
 
 
 def means_of(embedding: Embedding) -> Tensor:
@@ -162,6 +162,11 @@ def _parts(query: Embedding, items: Embedding, real: Tensor, partner: Tensor) ->
             distance = (query.mean - items.mean).square().sum(dim=-1)
             uncertainty = query.log_variance.exp().sum(dim=-1) + items.log_variance.exp().sum(dim=-1)
             found = {"distance": distance[:, None], "uncertainty": uncertainty[:, None]}
+        case GaussianSets(), GaussianSets():
+            rows = torch.arange(len(items), device=partner.device)[:, None]
+            distance = (query.elements[0, real] - items.elements[rows, partner]).square().sum(dim=-1)
+            variances = query.log_variance[0, real].exp(), items.log_variance[rows, partner].exp()
+            found = {"distance": distance, "uncertainty": variances[0] + variances[1]}
         case Boxes(), Boxes():
             apart = (query.center - items.center).abs()
             outside = (apart - query.offset).clamp(min=0).sum(dim=-1)

@@ -18,18 +18,16 @@ __all__ = ["Packed"]
 
 Array = np.ndarray[Any, Any]
 
-_AXES: Mapping[str, tuple[str, ...]] = {
+_TENSORS: Mapping[str, tuple[str, ...]] = {
     "points": ("d",),
-    "sets": ("k", "d"),
-    "samples": ("j", "d"),
-    "gaussians": ("d",),
-    "boxes": ("d",),
+    "sets": ("kd",),
+    "gaussian_sets": ("kd", "k"),
+    "samples": ("jd",),
+    "gaussians": ("d", "d"),
+    "boxes": ("d", "d"),
     "fragments": ("d",),
 }
-"""Kind -> the axes of its layout."""
-
-_TENSORS = {"gaussians": 2, "boxes": 2}
-"""How many of these an item has, where it is not one."""
+"""Kind -> the axes of each tensor of an item, one letter each; those of its layout are the first one's."""
 
 _RAGGED = "f"
 """The axis that may differ from item to item (fragments); all others are the same for a whole index."""
@@ -40,7 +38,7 @@ class Packed:
     """n items of one kind, each a flat row of all that its similarity needs, as `Embedding.pack` gives them.
 
     Args:
-        kind: "points", "sets", "samples", "gaussians", "boxes" or "fragments".
+        kind: "points", "sets", "gaussian_sets", "samples", "gaussians", "boxes" or "fragments".
         layout: sizes of its axes: points `{"d": 256}`, sets `{"k": 4, "d": 256}`; the number of fragments is left out.
         rows: (n, p) numbers, or a list of n rows of different lengths (fragments).
 
@@ -54,16 +52,17 @@ class Packed:
     rows: Array | list[Array]
 
     def __post_init__(self) -> None:
-        if self.kind not in _AXES:
-            raise UnknownName("kind of embedding", self.kind, _AXES)
-        if set(self.layout) != set(_AXES[self.kind]):
-            found, wanted = ", ".join(self.layout), ", ".join(_AXES[self.kind])
+        if self.kind not in _TENSORS:
+            raise UnknownName("kind of embedding", self.kind, _TENSORS)
+        tensors = _TENSORS[self.kind]
+        if set(self.layout) != set(tensors[0]):
+            found, wanted = ", ".join(self.layout), ", ".join(tensors[0])
             raise DataError(f"{self.kind}: layout with the axes {found or 'none'}, expected {wanted}")
         shape = np.shape(self.rows) if isinstance(self.rows, np.ndarray) else (len(self), 0)
         if len(shape) != 2:
             raise DataError(f"{self.kind}: rows of shape {shape}, expected (n, p)")
         lengths = {shape[1]} if isinstance(self.rows, np.ndarray) else {len(row) for row in self.rows}
-        width = _TENSORS.get(self.kind, 1) * math.prod(self.layout.values())
+        width = sum(math.prod(self.layout[axis] for axis in axes) for axes in tensors)
         for length in lengths if len(self) else ():
             # Of fragments the pooled vector comes first, then as many as there are.
             if length != width and (self.kind != "fragments" or not length or length % width):

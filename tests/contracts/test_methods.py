@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from manymatch.evaluation.encoding import encode as encode_pairs
 from manymatch.evaluation.scores import ModelScores
 from manymatch.index import Results
 from manymatch.methods import Model, method_class, methods
+from manymatch.methods.composite import Composite
 from manymatch.training import TrainConfig, train
 from tiny_towers import tiny_clip
 
@@ -36,9 +38,19 @@ SMALL = {
 }
 
 
-def small(name: str) -> dict[str, float]:
-    """The numbers of a small model, without those that do nothing for the method."""
-    return {field: value for field, value in SMALL.items() if field not in method_class(name).fixed}
+def small(name: str, epochs: int = 2) -> dict[str, Any]:
+    """The numbers of a small model, without those that do nothing for the method; of members, how they train too."""
+    cls = method_class(name)
+    numbers: dict[str, Any] = {field: value for field, value in SMALL.items() if field not in cls.fixed}
+    if issubclass(cls, Composite):
+        numbers |= {each: {**small(part), "epochs": epochs, "lr": 5e-3} for each, (part, _) in cls.parts.items()}
+    return numbers
+
+
+def config(name: str, epochs: int = 2) -> TrainConfig:
+    """How a small model trains."""
+    own: dict[str, Any] = {} if issubclass(method_class(name), Composite) else {"epochs": epochs, "lr": 5e-3}
+    return TrainConfig(**own, precision="float32")
 
 
 @pytest.fixture(scope="session")
@@ -60,8 +72,7 @@ def trained(featured: Pairs, clip: Path, tmp_path_factory: pytest.TempPathFactor
     for name in methods():
         folder = tmp_path_factory.mktemp(name) / "run"
         model = mm.method(name, **small(name)).build(few, **towers(name, clip))
-        config = TrainConfig(epochs=2, lr=5e-3, precision="float32")
-        out[name] = train(model, few, out=folder, config=config, say=None), folder
+        out[name] = train(model, few, out=folder, config=config(name), say=None), folder
     return out
 
 
@@ -69,10 +80,8 @@ def trained(featured: Pairs, clip: Path, tmp_path_factory: pytest.TempPathFactor
 @LEARNING
 def test_it_learns_a_small_world(name: str, featured: Pairs, tmp_path: Path) -> None:
     few = featured.take(range(60))
-    config = TrainConfig(epochs=25, lr=5e-3, precision="float32")
-    model = train(
-        mm.method(name, **small(name)).build(few), few, validate=few, out=tmp_path / "run", config=config, say=None
-    )
+    model = mm.method(name, **small(name, 25)).build(few)
+    model = train(model, few, validate=few, out=tmp_path / "run", config=config(name, 25), say=None)
     report = mm.evaluate(model, few, protocol="own")
     # Many toy captions are vague and fit several pictures, so 600 is out of reach; chance is about 55.
     assert report.value("RSUM", "both") > 200
@@ -241,6 +250,53 @@ def test_same_seed_same_weights(name: str, featured: Pairs) -> None:
     one, two, other = (method.build(featured, seed=s).state_dict() for s in (0, 0, 1))
     assert all(torch.equal(one[k], two[k]) for k in one)
     assert any(not torch.equal(one[k], other[k]) for k in one)
+
+
+STARTED = pytest.mark.parametrize(
+    "name", [n for n in methods() if "start" not in method_class(n).fixed and not mm.method(n).members()]
+)
+
+
+@pytest.fixture(scope="module")
+def linear(featured: Pairs, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """The closed form alone, on the pictures that the methods below begin at."""
+    few = featured.take(range(60))
+    model = mm.method("cca", dim=32, least_count=1).build(few)
+    return train(model, few, out=tmp_path_factory.mktemp("linear") / "run", say=None)
+
+
+def scores_of(model: Model, pairs: Pairs) -> torch.Tensor:
+    return model.similarity(model.encode_texts(pairs.captions), model.encode_images(pairs.images))
+
+
+@STARTED
+def test_a_linear_start_begins_where_cca_ends_and_trains(
+    name: str, linear: Model, featured: Pairs, tmp_path: Path
+) -> None:
+    few, other = featured.take(range(60)), featured.take(range(60, 80))
+    model = mm.method(name, **small(name), start="linear").build(few)
+    wanted, begun = scores_of(linear, other), scores_of(model, other)
+    if model.encode_texts(["a red circle"]).kind in ("points", "sets", "samples"):
+        # What these compare by grows with the cosine.
+        found = wanted.gather(1, begun.argsort(dim=1, descending=True))
+        assert float(found.diff(dim=1).max()) < 1e-4
+    else:
+        ranks = torch.stack([wanted, begun]).argsort(dim=2).argsort(dim=2).double()
+        assert float(torch.corrcoef(ranks.flatten(1))[0, 1]) > 0.8
+    trained = train(model, few, out=tmp_path / "run", config=config(name, 3), say=None)
+    assert not torch.allclose(scores_of(trained, other), begun, atol=1e-3)
+    again = mm.load(tmp_path / "run")
+    assert torch.equal(scores_of(again, other), scores_of(trained, other))
+    assert again.fingerprint() == trained.fingerprint() and again.knows("red")
+    assert len(again.attend_texts(["a red circle"])) == len(again.attend_images(other.images[:1])) == 1
+    rsum = mm.evaluate(trained, few, protocol="own").value("RSUM", "both")
+    assert rsum > mm.evaluate(linear, few, protocol="own").value("RSUM", "both") - 60
+
+
+@STARTED
+def test_a_linear_start_of_pictures_is_refused(name: str, world: Pairs) -> None:
+    with pytest.raises(DataError, match="a closed form needs features that stay, and the image tower 'cnn' reads"):
+        mm.method(name, **small(name), start="linear").build(world.take(range(12)))
 
 
 @EACH

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from ..data.store import Where
+    from .linear_start import LinearStart
 
 __all__ = ["Head", "ImageTower", "Locals", "Pool", "TextTower", "lengths_to_valid"]
 
@@ -87,10 +88,15 @@ class ImageTower(nn.Module):
     Attributes:
         reads: "features" (precomputed) or "pixels".
         head: what makes the embedding.
+        start: a linear solution that it begins at, beside the head; None where it begins from random weights.
     """
 
     reads: str
     head: Head
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start: LinearStart | None = None
 
     def begin(self, source: str | None) -> str:
         """Start from weights in a file (`--image-tower NAME:FILE`), for towers that can; what a user should know."""
@@ -141,7 +147,8 @@ class ImageTower(nn.Module):
         raise NotImplementedError
 
     def forward(self, images: Features | Pixels) -> Encoded:
-        return self.head(self.local(images))
+        encoded = self.head(self.local(images))
+        return encoded if self.start is None else self.start(encoded, images)
 
 
 class TextTower(nn.Module):
@@ -151,10 +158,15 @@ class TextTower(nn.Module):
         vocabulary: the words of the training captions; a tower with another tokeniser has its own `knows`, `cuts`,
             `cut` and `longest`.
         head: what makes the embedding.
+        start: as `ImageTower.start`.
     """
 
     vocabulary: Vocabulary
     head: Head
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start: LinearStart | None = None
 
     def begin(self, source: str | None) -> str:
         """Start from a file (`--text-tower NAME:FILE`), for towers that can; what a user should know."""
@@ -171,8 +183,13 @@ class TextTower(nn.Module):
         return False
 
     def tokens(self, texts: list[str]) -> Tokens:
-        """Texts as this tower reads them."""
+        """Texts as this tower reads them, without what its linear start reads."""
         raise NotImplementedError
+
+    def prepare(self, texts: list[str]) -> Tokens:
+        """Texts as `forward` takes them."""
+        tokens = self.tokens(texts)
+        return tokens if self.start is None else replace(tokens, terms=self.start.terms(texts))
 
     @property
     def longest(self) -> int:
@@ -205,7 +222,15 @@ class TextTower(nn.Module):
         raise NotImplementedError
 
     def forward(self, tokens: Tokens) -> Encoded:
-        return self.head(self.local(tokens))
+        encoded = self.head(self.local(tokens))
+        if self.start is None:
+            return encoded
+        if tokens.terms is None:
+            raise DataError(
+                "texts: this tower reads terms beside words, found words alone; give it what `prepare` gives"
+            )
+        moved: Encoded = self.start(encoded, tokens.terms)
+        return moved
 
 
 def _has(vocabulary: Vocabulary, word: str) -> bool:

@@ -42,12 +42,14 @@ class TextInput:
             and "onnx", whose tokeniser stays in its folder.
         config: of "bert", what `transformers.BertConfig` is made from; of "hf" and "onnx", what the network is.
         backbone: of "hf" and "onnx", where it is: source, revision, and digests of its words and its weights.
+        terms: words and pairs of words of the training captions, for a tower that begins at a linear solution.
     """
 
     tower: str
     vocabulary: Vocabulary = field(default_factory=lambda: Vocabulary(()))
     config: Mapping[str, Any] | None = None
     backbone: Mapping[str, Any] | None = None
+    terms: Vocabulary | None = None
 
     @property
     def pooled_width(self) -> int:
@@ -61,13 +63,16 @@ class TextInput:
         for name, value in (("config", self.config), ("backbone", self.backbone)):
             if value is not None:
                 out[name] = dict(value)
+        if self.terms is not None:
+            out["terms"] = self.terms.to_json()
         return out
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> TextInput:
         backbone = value.get("backbone")
         words = Vocabulary.from_json(value["vocabulary"]) if backbone is None else Vocabulary(())
-        return cls(value["tower"], words, value.get("config"), backbone)
+        terms = Vocabulary.from_json(value["terms"]) if "terms" in value else None
+        return cls(value["tower"], words, value.get("config"), backbone, terms)
 
 
 def read_at(

@@ -15,83 +15,46 @@ from ..choices import Mode
 from ..data.batches import ImagesWithCaptions, Sampler, ShuffledPairs
 from ..data.neighbours import NeighbourBatches
 from ..data.pairs import Pairs
-from ..encoders import (
-    RESNETS,
-    BackboneTower,
-    BertTower,
-    BiGRUTower,
-    FeatureTower,
-    Head,
-    ImageInput,
-    ImageTower,
-    MaxMeanPool,
-    MaxPool,
-    Neck,
-    PixelTower,
-    Pool,
-    ProjectorNeck,
-    RegionProjector,
-    TextInput,
-    TextTower,
-    look_at,
-    read_at,
-)
-from ..encoders.images import Tuning
-from ..encoders.pretrained import on_backbone
+from ..encoders import ImageInput, TextInput, look_at, read_at
+from ..encoders.linear import terms_known
+from ..encoders.linear_start import expect_features, fit_linear, linear_parts
 from ..errors import DataError, UnknownName
-from ..losses import InfoNCE, Objective, Term, Triplet
+from ..losses import InfoNCE, Objective, SoftLabels, Term, Triplet
+from ..losses.soft_labels import PUBLISHED_UNIT, Teacher
 from ..relations import Relation
 from ..similarity import Similarity
 from .recipe import Recipe
 from .settings import check_ranges, check_value, hints_of
+from .towers import Ranges, Towers
 
 if TYPE_CHECKING:
     from ..data.store import Where
     from .model import Model
 
-__all__ = ["Method", "Recipe"]
+__all__ = ["Method", "Ranges", "Recipe"]
 
 SMALL_DATA = 20_000
 """Training images below which `objective="auto"` takes InfoNCE: there the hardest triplet hardly starts."""
 
-_SHARE = (0.0, 0.99)
-Ranges = Mapping[str, tuple[float, float]]
-
 
 @dataclass(frozen=True, kw_only=True)
-class Method:
+class Method(Towers):
     """Base of all methods: towers, sampler and recipe that suit small data; a method changes what its paper changes.
 
     Attributes:
-        dim: joint width d.
-        word_dim: width of the word table.
-        hidden: inner width of the region projector.
-        dropout: in towers and heads.
-        feature_dropout: on precomputed features (half of it on fragments).
-        region_drop, word_drop: share of fragments and words left out or masked while training.
-        projector: form of the region projector: its inner layers read the projected region ("dive") or the raw one
-            ("vse_infty"); "linear" has none (VSE-infinity on grids).
-        region_norm: "layer" or "batch" (published) inside the region projector.
-        pooling: global vector, "max_mean" of projected regions and of GRU states, or as "published".
-        use_pooled: read the pooled image vector where the data have one.
-        standardise: bring precomputed features to one scale by the training split; the published systems take them raw.
-        longest_side: pictures are scaled to at most this many pixels.
-        least_count: a word must occur this often in the training captions.
         sampling: "images" with some captions each, "pairs" of a caption and its image, or "neighbours" (pairs whose
             images look alike).
         batch: images a step ("pairs": pairs).
         captions: captions of an image in a batch; 0 takes all it has.
-        image_tuning, text_tuning: what of a pretrained tower (hf:NAME) learns: nothing ("frozen"), all of it ("tuned"),
-            or small matrices beside it ("lora").
-        backbone_rate: learning rate of the last layer of a tower that is tuned, as a multiple of the base rate.
-        layer_decay: each layer of it further from the output learns at this share of the rate of the one after it.
-        lora_rank: rank of LoRA's matrices, which learn at the full rate.
         objective: "auto" takes "infonce" below 20,000 training images, else what was published.
         margin: of the triplet, in units of similarity.
         reduction: of the triplet over its anchors.
         all_until: share of the run with all negatives before the hardest, in whole epochs and at least one; 1 never
             takes the hardest (triplet only).
         temperature: of InfoNCE at the start; learned.
+        soft_weight: of soft labels, in the units of CUSA, which takes 0.1; beside InfoNCE it counts 64 times that.
+        soft_teacher: of them, "features", or "shuffled", the control that says what is due to the teacher.
+        soft_temperature: of the teacher.
         mode: "paper", or "released" where the authors' code departs from it.
         preset: the named set of values this method started from. `method(name, preset=...)` fills them in; the field
             itself chooses the recipe.
@@ -112,52 +75,30 @@ class Method:
     """What `objective` may be besides "auto", "infonce" and the published one."""
     pairwise: ClassVar[bool] = False
     """Whether the authors' batches are pairs with the diagonal as truth, as `mode="released"` then has them."""
-    whole_pictures: ClassVar[bool] = False
-    """Whether a backbone sees the whole picture, squashed, and not its centre."""
     fixed: ClassVar[Mapping[str, str]] = {}
     """Inherited fields that do nothing for a method -> why; a value of theirs is refused."""
     ranges: ClassVar[Ranges] = {
-        **dict.fromkeys(("dim", "word_dim", "hidden", "least_count"), (1, math.inf)),
-        **dict.fromkeys(("dropout", "feature_dropout", "region_drop", "word_drop"), _SHARE),
-        "backbone_rate": (1e-6, 1e3),
-        "layer_decay": (1e-3, 1.0),
-        "lora_rank": (1, 4096),
-        "longest_side": (16, 4096),
         "batch": (2, math.inf),
         "captions": (0, math.inf),
         "margin": (0.0, math.inf),
         "all_until": (0.0, 1.0),
         "temperature": (0.01, 1e6),
+        "soft_weight": (0.0, math.inf),
+        "soft_temperature": (1e-3, 1e3),
     }
     """Field -> least and largest value; a method lists those of its own fields."""
 
-    dim: int = 512
-    word_dim: int = 300
-    hidden: int = 256
-    dropout: float = 0.2
-    feature_dropout: float = 0.3
-    region_drop: float = 0.1
-    word_drop: float = 0.1
-    projector: Literal["dive", "vse_infty", "linear"] = "dive"
-    region_norm: Literal["layer", "batch"] = "layer"
-    pooling: Literal["max_mean", "published"] = "max_mean"
-    use_pooled: bool = True
-    standardise: bool = True
-    longest_side: int = 96
-    least_count: int = 3
     sampling: Literal["images", "pairs", "neighbours"] = "images"
     batch: int = 192
     captions: int = 2
-    image_tuning: Tuning = "frozen"
-    text_tuning: Tuning = "frozen"
-    backbone_rate: float = 0.1
-    layer_decay: float = 0.8
-    lora_rank: int = 8
     objective: str = "auto"
     margin: float = 0.2
     reduction: Literal["mean", "sum"] = "mean"
     all_until: float = 0.1
     temperature: float = 0.05
+    soft_weight: float = 0.0
+    soft_teacher: Teacher = "features"
+    soft_temperature: float = 1.0
     mode: Mode = "paper"
     preset: str = ""
 
@@ -178,88 +119,9 @@ class Method:
 
     # ---- the parts
 
-    def head(self, inputs: int, side: Literal["image", "text"]) -> Head:
-        """The head over fragments of width `inputs`; its embedding is what is searched."""
-        raise NotImplementedError
-
     def similarity(self) -> Similarity:
         """The similarity that trains, evaluates, indexes and searches."""
         raise NotImplementedError
-
-    def pool(self, side: Literal["image", "text"]) -> Pool:
-        """Fragments to the global vector."""
-        return MaxPool() if self.pooling == "published" else MaxMeanPool()
-
-    @property
-    def residual_dropout(self) -> float:
-        """Dropout of a residual beside the global vector (PIE-Net): on small data a young global vector drowns in one,
-        a sigmoid around a half, whose entries drop out."""
-        return self.dropout if self.pooling == "published" else 0.0
-
-    def neck(self, inputs: int) -> Neck:
-        """Between image fragments of width `inputs` and the head."""
-        projector = RegionProjector(inputs, self.dim, self.hidden, form=self.projector, norm=self.region_norm)
-        return ProjectorNeck(projector, self.pool("image"), dim=self.dim, dropout=self.dropout)
-
-    def image_tower(self, inputs: ImageInput) -> ImageTower:
-        """The image tower for what the data hold."""
-        if inputs.backbone is not None:
-            inner = self.image_tower(replace(inputs, tower="features", backbone=None))
-            return on_backbone(inputs, inner, rate=self.backbone_rate, decay=self.layer_decay)
-        if inputs.tower == "cnn":
-            head = self.head(self.dim, "image")
-            return PixelTower(inputs, self.pool("image"), head, dim=self.dim, dropout=self.dropout / 2)
-        if inputs.tower != "features":
-            neck = self.neck(RESNETS[inputs.tower])
-            head = self.head(neck.width, "image")
-            return BackboneTower(inputs, neck, head, drop=self.region_drop, whole=self.whole_pictures)
-        fragments = self.neck(inputs.fragment_width) if inputs.fragments else None
-        return FeatureTower(
-            inputs,
-            fragments,
-            self.head(self.dim if fragments is None else fragments.width, "image"),
-            dim=self.dim,
-            use_pooled=self.use_pooled,
-            pooled_form="linear" if self.pooling == "published" else "linear_mlp",
-            standardise=self.standardise,
-            dropout=self.dropout,
-            feature_dropout=self.feature_dropout,
-            drop=self.region_drop,
-        )
-
-    def text_tower(self, inputs: TextInput) -> TextTower:
-        """The text tower."""
-        if inputs.backbone is not None:
-            return self.pretrained_texts(inputs)
-        if inputs.tower == "bert":
-            return self.bert(inputs)
-        return self.bigru(inputs, "states", self.dim)
-
-    def pretrained_texts(self, inputs: TextInput) -> TextTower:
-        """A tower over a pretrained text network, whose head sees its projected token states."""
-        if inputs.tower == "onnx":
-            from ..encoders.pretrained.onnx_texts import OnnxTexts
-
-            common: dict[str, Any] = {"dropout": self.dropout, "drop": self.word_drop}
-            return OnnxTexts(inputs, self.head(self.dim, "text"), dim=self.dim, pool=self.pool("text"), **common)
-        from ..encoders.pretrained.texts import PretrainedTexts
-
-        settings: dict[str, Any] = {"tuning": self.text_tuning, "rate": self.backbone_rate, "decay": self.layer_decay}
-        settings |= {"rank": self.lora_rank, "dropout": self.dropout, "drop": self.word_drop}
-        return PretrainedTexts(inputs, self.head(self.dim, "text"), dim=self.dim, pool=self.pool("text"), **settings)
-
-    def bert(self, inputs: TextInput, **settings: Any) -> BertTower:
-        """A BERT tower whose head sees its projected word pieces; `settings` are further ones of the tower's."""
-        common: dict[str, Any] = {"dim": self.dim, "pooling": self.pool("text"), "drop": self.word_drop}
-        return BertTower(inputs, self.head(self.dim, "text"), **{**common, **settings})
-
-    def bigru(
-        self, inputs: TextInput, fragments: Literal["words", "states"], width: int, **settings: Any
-    ) -> BiGRUTower:
-        """A BiGRU tower whose head sees these fragments, `width` wide; `settings` are further ones of the tower's."""
-        common: dict[str, Any] = {"dim": self.dim, "word_dim": self.word_dim, "dropout": self.dropout}
-        common |= {"fragments": fragments, "pooling": self.pool("text"), "drop": self.word_drop}
-        return BiGRUTower(inputs, self.head(width, "text"), **{**common, **settings})
 
     def terms(self) -> dict[str, tuple[float, Term]]:
         """The main term by the resolved `objective`; methods add theirs."""
@@ -275,9 +137,25 @@ class Method:
         )
         return {"triplet": (1.0, triplet)}
 
+    def prefixes(self) -> tuple[int, ...]:
+        """How many first elements its sets may be used with, rising; none unless it trains them so."""
+        return ()
+
     def objective_terms(self) -> Objective:
         """The named sum that training minimises."""
-        return Objective(self.terms())
+        return Objective({**self.terms(), **self.further_terms()})
+
+    @property
+    def unit(self) -> float:
+        """How much one more of a cosine is in the scores: log-odds are larger, as the temperature they are read at."""
+        return type(self).temperature / Method.temperature
+
+    def further_terms(self) -> dict[str, tuple[float, Term]]:
+        """Terms that may stand beside any others, none of them by default."""
+        if not self.soft_weight:
+            return {}
+        soft = SoftLabels(self.soft_teacher, temperature=self.soft_temperature, unit=self.unit)
+        return {"soft": (PUBLISHED_UNIT * self.soft_weight, soft)}
 
     def relation(self) -> Relation | None:
         """Cross-item module, training only; none by default."""
@@ -299,6 +177,10 @@ class Method:
         """Closed form, for `fitted` methods: fill the model's weights from the training pairs; what it measured."""
         raise NotImplementedError
 
+    def members(self) -> Mapping[str, Method]:
+        """Methods that a composite one trains apart and then joins, by name; none by default."""
+        return {}
+
     # ---- building
 
     def resolve(self, pairs: Pairs) -> Self:
@@ -309,16 +191,26 @@ class Method:
 
     def inputs(self, pairs: Pairs, image_tower: str | None, text_tower: str | None) -> tuple[ImageInput, TextInput]:
         """What the towers will be given, from the training pairs."""
-        return (
-            look_at(pairs, image_tower, longest_side=self.longest_side, tuning=self.image_tuning, rank=self.lora_rank),
-            read_at(
-                pairs.captions,
-                text_tower,
-                least=self.least_count,
-                released=self.mode == "released",
-                tuning=self.text_tuning,
-            ),
+        images = look_at(
+            pairs, image_tower, longest_side=self.longest_side, tuning=self.image_tuning, rank=self.lora_rank
         )
+        texts = read_at(
+            pairs.captions,
+            text_tower,
+            least=self.least_count,
+            released=self.mode == "released",
+            tuning=self.text_tuning,
+        )
+        if self.start == "linear":
+            expect_features(images, f"{self.name}.start=linear")
+            texts = replace(texts, terms=terms_known(pairs.captions, least=self.least_count))
+        return images, texts
+
+    def begin(self, model: Model, pairs: Pairs, say: Callable[[str], None] | None) -> None:
+        """Fill what a fresh model's weights begin at besides random numbers, from the training pairs."""
+        begun = linear_parts(model.images, model.texts)
+        if begun is not None:
+            fit_linear(*begun, pairs, say)
 
     def build(
         self,

@@ -1,4 +1,4 @@
-"""The six kinds: shapes checked, sliced like a list, concatenated, packed and unpacked without loss."""
+"""The kinds: shapes checked, sliced like a list, concatenated, packed and unpacked without loss."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from manymatch.embeddings import (
     Encoded,
     Fragments,
     Gaussians,
+    GaussianSets,
     Points,
     Samples,
     Sets,
@@ -21,7 +22,7 @@ from manymatch.embeddings import (
 )
 from manymatch.errors import DataError, UnknownName
 
-KINDS = ["points", "sets", "samples", "gaussians", "boxes", "fragments"]
+KINDS = ["points", "sets", "gaussian_sets", "samples", "gaussians", "boxes", "fragments"]
 
 
 def made(kind: str, n: int, seed: int = 0, f: int = 4) -> Embedding:
@@ -37,6 +38,7 @@ def made(kind: str, n: int, seed: int = 0, f: int = 4) -> Embedding:
     return {
         "points": lambda: Points(some(3)),
         "sets": lambda: Sets(some(2, 3)),
+        "gaussian_sets": lambda: GaussianSets(some(2, 3), some(2)),
         "samples": lambda: Samples(some(2, 3)),
         "gaussians": lambda: Gaussians(some(3), some(3)),
         "boxes": lambda: Boxes(some(3), some(3)),

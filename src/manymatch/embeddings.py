@@ -1,4 +1,4 @@
-"""What a tower returns for n items: the six kinds every similarity, index and search agrees on.
+"""What a tower returns for n items: the seven kinds every similarity, index and search agrees on.
 
 Letters: n items, k elements, j samples, f fragments, d width. An embedding is frozen, shape-checked when made,
 sliceable by item, concatenable and storable as one row of numbers per item.
@@ -22,6 +22,7 @@ __all__ = [
     "Embedding",
     "Encoded",
     "Fragments",
+    "GaussianSets",
     "Gaussians",
     "Points",
     "Samples",
@@ -34,7 +35,7 @@ Rows = int | slice | Sequence[int] | np.ndarray[Any, Any] | Tensor
 
 @dataclass(frozen=True)
 class Embedding:
-    """Base of the six kinds. Fields are tensors whose first axis counts items."""
+    """Base of the kinds. Fields are tensors whose first axis counts items."""
 
     kind: ClassVar[str] = ""
     axes: ClassVar[Mapping[str, str]] = {}
@@ -168,6 +169,15 @@ class Sets(Embedding):
     axes: ClassVar[Mapping[str, str]] = {"elements": "nkd"}
     elements: Tensor
 
+    def first(self, elements: int) -> Self:
+        """The first elements of each set alone, with all that is told of each."""
+
+        def cut(name: str, letters: str) -> Tensor:
+            tensor: Tensor = getattr(self, name)
+            return tensor.narrow(letters.index("k"), 0, elements) if "k" in letters else tensor
+
+        return replace(self, **{name: cut(name, letters) for name, letters in self.axes.items()})
+
     def circular_variance(self) -> Tensor:
         """Spread of each set (n,): `1 - |mean of the elements|`, 0 when all are one point (DivE poster's Var.)."""
         return 1.0 - self.elements.mean(dim=1).norm(dim=-1)
@@ -180,6 +190,27 @@ class Sets(Embedding):
         """Natural log of the mean circular variance: -0.69 for four orthogonal elements, -inf for a collapsed set."""
         mean = float(self.circular_variance().mean())
         return math.log(mean) if mean > 0 else -math.inf
+
+
+@dataclass(frozen=True)
+class GaussianSets(Sets):
+    """Sets whose elements are unsure: `elements (n, k, d)` unit length, `log_variance (n, k)`.
+
+    `log_variance` is the natural log of an element's total variance, the sum over its dimensions. Whatever takes sets
+    takes these and reads the elements.
+    """
+
+    kind: ClassVar[str] = "gaussian_sets"
+    axes: ClassVar[Mapping[str, str]] = {"elements": "nkd", "log_variance": "nk"}
+    log_variance: Tensor
+
+    def ambiguity(self) -> Tensor:
+        """The mean total variance of the elements (n,), at least 0: what the run has learned to say of an item.
+
+        Not the circular variance, which stays beside it and says how far the elements lie apart: that of sets trained
+        on small data is near zero for every item.
+        """
+        return self.log_variance.exp().mean(dim=-1)
 
 
 @dataclass(frozen=True)
@@ -268,7 +299,9 @@ class Fragments(Embedding):
         return cls(vectors.masked_fill(~valid[..., None], 0.0), valid, flat[:, :width])
 
 
-_KINDS: dict[str, type[Embedding]] = {c.kind: c for c in (Points, Sets, Samples, Gaussians, Boxes, Fragments)}
+_KINDS: dict[str, type[Embedding]] = {
+    c.kind: c for c in (Points, Sets, GaussianSets, Samples, Gaussians, Boxes, Fragments)
+}
 
 
 def embedding_kind(name: str) -> type[Embedding]:
@@ -283,9 +316,10 @@ class Encoded:
     """What a tower returns. Searching keeps only `embedding`; the rest is for training.
 
     Attributes:
-        embedding: one of the six kinds, n items.
+        embedding: one of the kinds, n items.
         fragments: the fragment vectors it was made from (relations read them).
-        tensors: named extras a regulariser needs: `residual (n, k, d)` of a set head, `samples`, `raw`.
+        tensors: named extras a regulariser needs: `residual (n, k, d)` and `global (n, d)` of a set head, `samples`,
+            `raw`.
     """
 
     embedding: Embedding

@@ -114,3 +114,23 @@ def test_positions_depend_on_the_text_alone_in_paper_mode() -> None:
 def test_unknown_mode() -> None:
     with pytest.raises(UnknownName, match="did you mean 'paper'"):
         SlotAttention(4, 4, mode="papers")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("positions", ["none", "sequence"])
+@pytest.mark.parametrize("over", ["slots", "inputs"])
+def test_padding_left_out_while_learning_changes_nothing(positions: str, over: str) -> None:
+    torch.manual_seed(0)
+    module = SlotAttention(6, 8, elements=3, hidden=8, dropout=0.0, positions=positions, over=over)  # type: ignore[arg-type]
+    vectors = torch.randn(3, 5, 6, requires_grad=True)
+    valid = torch.arange(5) < torch.tensor([[5], [2], [3]])
+    out = module(vectors, valid)
+    with torch.no_grad():
+        torch.testing.assert_close(out, module(vectors, valid), rtol=0, atol=1e-6)
+    # One by one at its own length, an item has no padding to be left out.
+    alone = torch.cat([module(vectors[n : n + 1, : int(valid[n].sum())], valid[n : n + 1, valid[n]]) for n in range(3)])
+    weight = torch.randn(out.shape)
+    expected = torch.autograd.grad((alone * weight).sum(), [vectors, *module.parameters()])
+    for ours, theirs in zip(
+        torch.autograd.grad((out * weight).sum(), [vectors, *module.parameters()]), expected, strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)

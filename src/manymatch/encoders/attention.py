@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torch import Tensor
@@ -43,6 +43,12 @@ class Attention:
     boxes: tuple[Box, ...] | None = None
     words: tuple[str, ...] | None = None
     why: str | None = None
+
+    def first(self, elements: int | None) -> Attention:
+        """The first elements alone; None is all."""
+        if elements is None:
+            return self
+        return replace(self, elements=elements, shares=None if self.shares is None else self.shares[:elements])
 
     def to_json(self) -> dict[str, Any]:
         """As JSON, `shares` an empty list where there are none."""
@@ -105,7 +111,7 @@ def _shares(tower: ImageTower | TextTower, local: Locals) -> list[tuple[int, Ten
     if found is None:
         # Only the embedding says how many elements such a head makes.
         embedding = tower.head(local).embedding
-        return [(embedding.layout()["k"] if embedding.kind == "sets" else 1, None)] * len(embedding)
+        return [(embedding.layout().get("k", 1), None)] * len(embedding)
     out: list[tuple[int, Tensor | None]] = []
     for shares, valid in zip(found.double().cpu(), local.valid.cpu(), strict=True):
         real = shares[:, valid]

@@ -143,10 +143,10 @@ class SlotAttention(nn.Module):
 
     def attend(self, vectors: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """As `forward`, and the last block's softmax before it is renormalised: (n, heads, k, f)."""
-        context = self.input_norm(vectors)
+        key, value = self._read_inputs(vectors, valid)
         # Laid out once as the products want them, not anew in every iteration and kept each time for the way back.
-        keys = self._heads(self.key(self._placed(context, valid))).transpose(-1, -2).contiguous()
-        values = self._heads(self.value(context)).contiguous()
+        keys = self._heads(key).transpose(-1, -2).contiguous()
+        values = self._heads(value).contiguous()
         slots = self.slots.expand(len(vectors), -1, -1)
         shares = keys.new_zeros(())
         for _ in range(self.iterations):
@@ -154,6 +154,23 @@ class SlotAttention(nn.Module):
             slots = slots + self.out(update)
             slots = slots + self.feed_forward(slots)
         return self.last_norm(slots), shares
+
+    def _read_inputs(self, vectors: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (n, f, heads * head_width); while learning zero at padding where nothing reads that."""
+        unread = self.over == "inputs" or self.mode == "paper"
+        if not (unread and vectors.is_cpu and torch.is_grad_enabled()) or self.positions == "grid" or bool(valid.all()):
+            context = self.input_norm(vectors)
+            return self.key(self._placed(context, valid)), self.value(context)
+        real = valid.flatten().nonzero()[:, 0]
+        context = self.input_norm(vectors.flatten(0, 1).index_select(0, real))
+        placed = context
+        if self.positions == "sequence":
+            placed = context + sine_positions(valid, context.shape[-1], mode=self.mode).flatten(0, 1)[real]
+        key, value = (
+            rows.new_zeros(valid.numel(), rows.shape[1]).index_copy(0, real, rows).view(*valid.shape, -1)
+            for rows in (self.key(placed), self.value(context))
+        )
+        return key, value
 
     def shares(self, vectors: Tensor, valid: Tensor) -> Tensor:
         """What each slot reads of each input in the last block, attention heads averaged: (n, k, f), rows sum to 1.
@@ -198,7 +215,10 @@ class SlotAttention(nn.Module):
 
 
 class SetHead(Head):
-    """DivE's set: `S_i = normalise(LN(global) + slot_i)`, `Sets (n, k, d)`; slot outputs kept as `residual`."""
+    """DivE's set: `S_i = normalise(LN(global) + slot_i)`, `Sets (n, k, d)`.
+
+    Slot outputs are kept as `residual`, LN(global) as `global`.
+    """
 
     def __init__(self, slots: SlotAttention, dim: int) -> None:
         super().__init__()
@@ -207,8 +227,9 @@ class SetHead(Head):
 
     def forward(self, local: Locals) -> Encoded:
         residual = self.slots(local.vectors, local.valid)
-        elements = self.global_norm(local.pooled)[:, None, :] + residual
-        return Encoded(Sets(functional.normalize(elements, dim=-1)), tensors={"residual": residual})
+        whole = self.global_norm(local.pooled)
+        elements = functional.normalize(whole[:, None, :] + residual, dim=-1)
+        return Encoded(Sets(elements), tensors={"residual": residual, "global": whole})
 
     def attend(self, local: Locals) -> Tensor:
         return self.slots.shares(local.vectors, local.valid)

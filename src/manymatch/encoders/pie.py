@@ -73,7 +73,10 @@ class PIENet(nn.Module):
 
 
 class PIEHead(Head):
-    """PVSE's set: `Sets (n, k, d)`; residuals after dropout kept as `residual`. Arguments as `PIENet`."""
+    """PVSE's set: `Sets (n, k, d)`; residuals after dropout kept as `residual`, global vectors as `global`.
+
+    Arguments as `PIENet`.
+    """
 
     def __init__(
         self, inputs: int, dim: int, *, elements: int = 2, hidden: int | None = None, dropout: float = 0.0
@@ -83,7 +86,9 @@ class PIEHead(Head):
 
     def forward(self, local: Locals) -> Encoded:
         elements, residual = self.net(local.vectors, local.valid, local.pooled)
-        return Encoded(Sets(functional.normalize(elements, dim=-1)), tensors={"residual": residual})
+        return Encoded(
+            Sets(functional.normalize(elements, dim=-1)), tensors={"residual": residual, "global": local.pooled}
+        )
 
     def attend(self, local: Locals) -> Tensor:
         return self.net.attend(local)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ..choices import Mode, check_mode
@@ -14,7 +15,9 @@ from ..errors import DataError
 from .base import Pool
 
 __all__ = [
+    "AttentionPool",
     "LastPool",
+    "LeftToHead",
     "MaxMeanPool",
     "MaxPool",
     "MeanPool",
@@ -47,9 +50,8 @@ class _Largest(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         vectors, valid, out = ctx.saved_tensors
         # Entries that are equally large share the gradient, as in torch's own.
-        largest = (vectors == out[:, None]).logical_and_(valid[..., None])
-        shared = (gradient[:, None] * largest).div_(largest.sum(dim=1, keepdim=True))
-        return shared.masked_fill_(~valid[..., None], 0.0), None
+        largest = (vectors == out[:, None]).logical_and_(valid[..., None]).to(gradient.dtype)
+        return largest.mul_((gradient / largest.sum(dim=1, dtype=torch.float32).clamp_(min=1.0))[:, None]), None
 
 
 def mean_pool(vectors: Tensor, valid: Tensor) -> Tensor:
@@ -119,3 +121,44 @@ class TopMeanPool(Pool):
         top = vectors.masked_fill(~valid[..., None], -math.inf).topk(most, dim=1).values
         taken = torch.arange(most, device=valid.device) < count[:, None]
         return top.masked_fill(~taken[..., None], 0.0).sum(dim=1) / count[:, None]
+
+
+class AttentionPool(Pool):
+    """A weighted mean of each dimension, with weights of its own (ESA, IEEE TCSVT 2023).
+
+        out[d] = sum over f of A[f, d] x[f, d],    A[:, d] = softmax over fragments of (W x + b)[:, d]
+
+    Padding leaves the softmax by minus infinity. W begins as Xavier's uniform, b at zero.
+
+    Args:
+        dim: width d.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(dim, dim)
+        nn.init.xavier_uniform_(self.score.weight)
+        nn.init.zeros_(self.score.bias)
+
+    def forward(self, vectors: Tensor, valid: Tensor) -> Tensor:
+        return self.several(vectors, [valid])[0]
+
+    def several(self, vectors: Tensor, valids: Sequence[Tensor]) -> list[Tensor]:
+        """As `forward` for each choice of fragments; W x is computed once."""
+        scores = self.score(vectors)
+        return [(_shares(scores, valid) * vectors).sum(dim=1) for valid in valids]
+
+    def weights(self, vectors: Tensor, valid: Tensor) -> Tensor:
+        """A (n, f, d): sums to 1 over the fragments, 0 at padding."""
+        return _shares(self.score(vectors), valid)
+
+
+def _shares(scores: Tensor, valid: Tensor) -> Tensor:
+    return scores.masked_fill(~valid[..., None], -math.inf).softmax(dim=1)
+
+
+class LeftToHead(Pool):
+    """Nothing, for a head that pools the fragments itself: zeros (n, d), to which a tower adds what else it has."""
+
+    def forward(self, vectors: Tensor, valid: Tensor) -> Tensor:
+        return vectors.new_zeros(len(vectors), vectors.shape[-1])

@@ -33,6 +33,10 @@ class WordDrop(nn.Module):
         manner: "mask" or "unknown".
         marks: the start and end of a text are words like any other (VSE-infinity's BiGRU; "mask" only). Else they stay.
 
+    Attributes:
+        views: how many times each text is changed, each time anew: while training h texts come out for every one that
+            goes in, one after the other, for a head that knows (`ViewsHead`).
+
     Raises:
         UnknownName, DataError: another manner, `marks` with "unknown".
     """
@@ -46,7 +50,7 @@ class WordDrop(nn.Module):
             raise UnknownName("manner of dropping words", manner, get_args(DropManner))
         if marks and manner == "unknown":
             raise DataError('word drop: found marks=True with manner="unknown", expected start and end to stay there')
-        self.p, self.manner, self.specials = p, manner, vocabulary.specials
+        self.p, self.manner, self.specials, self.views = p, manner, vocabulary.specials, 1
         fixed = () if marks else (self.specials.start, self.specials.end)
         self.fixed = [number for number in fixed if number is not None]
         joined, plain = torch.zeros(len(vocabulary), dtype=torch.bool), torch.ones(len(vocabulary), dtype=torch.bool)
@@ -59,12 +63,15 @@ class WordDrop(nn.Module):
     def forward(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(n, w), (n,) -> the same shapes, survivors packed to the front; at least one token of a text stays.
 
-        Draws "word selection" (n, w) and, by manner, "word fate" (n, w) uniform and "word replacement" (n, w) numbers,
-        or "word removal" (n, w) uniform.
+        With several views there are so many times as many while training, of the draws too: "word selection" (n, w)
+        and, by manner, "word fate" (n, w) uniform and "word replacement" (n, w) numbers, or "word removal" (n, w)
+        uniform.
 
         Raises:
             DataError: "mask" with a vocabulary that has no mask word.
         """
+        if self.training and self.views > 1:
+            ids, lengths = ids.repeat_interleave(self.views, dim=0), lengths.repeat_interleave(self.views)
         if not self.training or not self.p:
             return ids, lengths
         valid = lengths_to_valid(lengths, ids.shape[1])

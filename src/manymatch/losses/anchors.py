@@ -64,9 +64,14 @@ class Pairing:
         check_choice("positives", self.positives, Positives)
         check_choice("siblings", self.siblings, Siblings)
 
+    def masks(self, matches: Tensor) -> tuple[Tensor, Tensor]:
+        """Of matches (rows, columns) bool: which are positives of a row, and which are negatives to all of them."""
+        chosen = diagonal(matches) if self.positives == "diagonal" else matches
+        return chosen, ~matches if self.siblings == "masked" else ~chosen
+
     def anchors(self, matches: Tensor) -> Anchors:
         """The pairs of matches (rows, columns) bool. Raises DataError as `diagonal` does."""
-        chosen = diagonal(matches) if self.positives == "diagonal" else matches
+        chosen, _ = self.masks(matches)
         rows, columns = chosen.nonzero(as_tuple=True)
         if self.siblings == "masked":
             return Anchors(rows, columns, torch.arange(len(matches), device=rows.device), ~matches, rows)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from ..choices import Mode, check_choice, check_mode
-from ..embeddings import Encoded, Gaussians
+from ..embeddings import Encoded, Gaussians, GaussianSets
 from .base import Regulariser
 from .choices import Reduction
 
@@ -15,8 +17,8 @@ __all__ = ["KLPrior"]
 class KLPrior(Regulariser):
     """`KL(N(mean, variance) | N(0, 1)) = -1/2 (1 + h - mean^2 - e^h)`, h the log-variance; image plus text.
 
-    Reads a Gaussian embedding, or `mean` and `log_variance` or `log_sigma`, each (n, d), and in released mode `samples`
-    (n, j, d) of a head that gives samples.
+    Reads a Gaussian embedding; Gaussian sets, an element's total variance spread evenly over its dimensions; or `mean`
+    and `log_variance` or `log_sigma`, each (n, d), and in released mode `samples` (n, j, d) of a head that gives some.
 
     Args:
         reduction: "sum" over items and dimensions (PCME) or "mean" (PCME++).
@@ -44,6 +46,9 @@ class KLPrior(Regulariser):
         return terms.sum() if self.reduction == "sum" else terms.mean()
 
     def _moments(self, items: Encoded) -> tuple[Tensor, Tensor]:
+        if isinstance(items.embedding, GaussianSets):
+            elements = items.embedding.elements
+            return elements, (items.embedding.log_variance - math.log(elements.shape[-1]))[..., None]
         if isinstance(items.embedding, Gaussians):
             return items.embedding.mean, items.embedding.log_variance
         if "log_sigma" not in (items.tensors or {}):

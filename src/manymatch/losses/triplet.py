@@ -12,7 +12,7 @@ from .anchors import Anchors, Pairing
 from .base import ScoreLoss, Scores, require_positives
 from .choices import Positives, Reduction, Siblings
 
-__all__ = ["Negatives", "Triplet"]
+__all__ = ["Negatives", "Triplet", "in_first_part"]
 
 Negatives = Literal["hardest", "all", "semi_hard"]
 
@@ -61,10 +61,7 @@ class Triplet(ScoreLoss):
         self._warming = all_until == 1.0
 
     def advance(self, step: int, steps: int, epochs: int = 0) -> None:
-        share = self.all_until
-        if share and epochs:
-            share = max(1, round(share * epochs)) / epochs
-        self._warming = self.all_until == 1.0 or step / max(steps, 1) < share
+        self._warming = in_first_part(self.all_until, step, steps, epochs)
 
     def forward(self, scores: Scores, matches: Tensor) -> Tensor:
         require_positives(matches)
@@ -84,3 +81,11 @@ class Triplet(ScoreLoss):
             return hinges.sum()
         counted = hinges > 0 if negatives == "semi_hard" else anchors.negatives[anchors.lists]
         return hinges.sum() / counted.sum().clamp(min=1)
+
+
+def in_first_part(share: float, step: int, steps: int, epochs: int = 0) -> bool:
+    """Whether a step lies in the first share of a run, in whole epochs and at least one where the run has epochs; 0 is
+    never, 1 always."""
+    if share and epochs:
+        share = max(1, round(share * epochs)) / epochs
+    return share == 1.0 or step / max(steps, 1) < share

@@ -5,6 +5,8 @@ Kim, Kim and Kwak. Improving Cross-Modal Retrieval with Set of Diverse Embedding
     published       the authors' COCO script, region features and a BiGRU
     flickr30k       the same with smaller batches; the authors gave no script (a project built on theirs has it so)
     resnext_bert    ResNeXt-101 grids and BERT, as far as the authors answered what they had trained with
+    spread          small data, where elements else become one point: the default with MaxMatch's divergence, its scale
+                    so large that it presses on elements nearer than the margin and lets the others be
 """
 
 from __future__ import annotations
@@ -12,9 +14,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
+from ..data.pairs import Pairs
 from ..encoders import (
+    ElementGaussians,
     Head,
     MaxPool,
     Neck,
@@ -26,8 +30,22 @@ from ..encoders import (
     TextInput,
     TextTower,
 )
-from ..losses import MMD, Diversity, Term
-from ..similarity import Chamfer, ElementProbability, Mil, Similarity, SmoothChamfer
+from ..errors import DataError
+from ..losses import (
+    MMD,
+    Diversity,
+    GlobalDiscriminative,
+    InfoNCE,
+    IntraSetDivergence,
+    KLPrior,
+    Nested,
+    PseudoPositives,
+    ScoreLoss,
+    Term,
+    prefixes_of,
+)
+from ..similarity import Assignment, Chamfer, ElementProbability, GaussianChamfer, Mil, Similarity, SmoothChamfer
+from ..similarity.assignment import MOST_ELEMENTS
 from .base import Method, Ranges
 from .recipe import PLAIN, Recipe, Stage
 
@@ -54,6 +72,9 @@ _COCO: dict[str, Any] = {
     "least_count": 4,
 }
 
+_MATCH_WEIGHT = 20.0
+"""Of the match probability where pairs rank well from the first step on."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DivE(Method):
@@ -66,12 +87,26 @@ class DivE(Method):
         heads, head_width: its attention heads.
         slot_hidden: width of its feed-forward layer.
         mmd_weight, diversity_weight: of the regularisers.
+        discriminative_weight: of what keeps elements away from the global vector (MaxMatch; 0.25 there), 0 is off.
+        divergence_weight: of what keeps the elements of a set apart (MaxMatch; 0.25 there), 0 is off.
+        discriminative_scale, discriminative_margin, divergence_scale, divergence_margin: of these two; a large scale
+            presses on cosines above the margin alone.
+        ramp: share of the run over which these two come in.
         text_fragments: what text slots attend to, "states" of the GRU or "words" of the word table.
         grid: image fragments are the cells of a square grid in their order, and slots may know their places.
         bert_pooling: BERT's global vector, the first token's ("cls") or the maximum.
         set_head: "slots", or the ablations "transformer" (softmax over inputs) and "pie" (PVSE's head).
-        compare: "smooth_chamfer", or the ablations "chamfer", "mil" (closest pair) and "probability" (mean match
-            probability of the pairs).
+        compare: "smooth_chamfer", "assignment" (MaxMatch: one to one), or the ablations "chamfer", "mil" (closest pair)
+            and "probability" (mean match probability of the pairs).
+        nested: the first 1, 2, 4, ... elements are trained as sets of their own too, and may be used alone.
+        variance: every element also says how sure it is, as in PCME++: Smooth-Chamfer of closed-form distances
+            (`gaussian_chamfer`), trained by InfoNCE on its log-odds, which `temperature` scales as it does a cosine.
+        match_weight: of the cross-entropy of those log-odds with pseudo-positives (variance only); none is 20 with
+            start=linear and 0 without. From random weights it draws all pairs together before any rank well, and the
+            elements of a set with them.
+        kl_weight: of the prior on the elements' variances (variance only).
+        scale, shift: a and b of the log-odds at the start; learned (variance only).
+        start_log_variance: of one of an element's d dimensions at the start (variance only).
     """
 
     name: ClassVar[str] = "dive"
@@ -81,12 +116,21 @@ class DivE(Method):
     ranges: ClassVar[Ranges] = {
         **dict.fromkeys(("elements", "iterations", "heads", "head_width", "slot_hidden"), (1, math.inf)),
         **dict.fromkeys(("mmd_weight", "diversity_weight"), (0.0, math.inf)),
+        **dict.fromkeys(("discriminative_weight", "divergence_weight"), (0.0, math.inf)),
+        **dict.fromkeys(("discriminative_scale", "divergence_scale"), (1e-3, 100.0)),
+        **dict.fromkeys(("discriminative_margin", "divergence_margin"), (-1.0, 1.0)),
+        "ramp": (0.0, 1.0),
+        **dict.fromkeys(("match_weight", "kl_weight"), (0.0, math.inf)),
         "alpha": (1e-3, 1e4),
+        "scale": (1e-3, 1e3),
+        "shift": (-1e3, 1e3),
+        "start_log_variance": (-30.0, 10.0),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "published": _COCO,
         "flickr30k": {**_COCO, "batch": 128},
         "resnext_bert": {**_COCO, "batch": 128, "margin": 0.1, "heads": 8, "head_width": 256, "grid": True},
+        "spread": {"divergence_weight": 0.05, "divergence_scale": 10.0, "divergence_margin": 0.75, "ramp": 0.1},
     }
 
     elements: int = 4
@@ -97,13 +141,51 @@ class DivE(Method):
     slot_hidden: int = 512
     mmd_weight: float = 0.01
     diversity_weight: float = 0.01
+    discriminative_weight: float = 0.0
+    divergence_weight: float = 0.0
+    discriminative_scale: float = 0.5
+    discriminative_margin: float = 0.7
+    divergence_scale: float = 0.5
+    divergence_margin: float = 0.7
+    ramp: float = 0.0
     text_fragments: Literal["states", "words"] = "states"
     grid: bool = False
     bert_pooling: Literal["max", "cls"] = "max"
     set_head: Literal["slots", "transformer", "pie"] = "slots"
-    compare: Literal["smooth_chamfer", "chamfer", "mil", "probability"] = "smooth_chamfer"
+    compare: Literal["smooth_chamfer", "chamfer", "mil", "probability", "assignment"] = "smooth_chamfer"
+    nested: bool = False
+    variance: bool = False
+    match_weight: float | None = None
+    kl_weight: float = 1e-4
+    scale: float = 10.0
+    shift: float = 5.0
+    start_log_variance: float = -7.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.compare == "assignment" and self.elements > MOST_ELEMENTS:
+            raise DataError(
+                f"dive.elements: found {self.elements}, expected at most {MOST_ELEMENTS} with compare=assignment"
+            )
+        if self.variance and self.compare != "smooth_chamfer":
+            raise DataError(
+                f"dive.compare: found {self.compare!r}, but variance compares by smooth_chamfer; leave it out"
+            )
+        if self.variance and self.objective == "triplet":
+            raise DataError(
+                "dive.objective: found 'triplet', but variance trains log-odds; leave it out or take infonce"
+            )
+
+    def resolve(self, pairs: Pairs) -> Self:
+        if self.variance and self.objective == "auto":
+            return replace(self, objective="infonce")
+        return super().resolve(pairs)
 
     def head(self, inputs: int, side: Literal["image", "text"]) -> Head:
+        made = self._set_head(inputs, side)
+        return ElementGaussians(made, self.dim, start=self.start_log_variance) if self.variance else made
+
+    def _set_head(self, inputs: int, side: Literal["image", "text"]) -> Head:
         if self.set_head == "pie":
             return PIEHead(inputs, self.dim, elements=self.elements, dropout=self.residual_dropout)
         words = side == "text" and self.text_fragments == "words"
@@ -131,7 +213,8 @@ class DivE(Method):
         if inputs.backbone is not None:
             return self.pretrained_texts(inputs)
         if inputs.tower == "bert":
-            return self.bert(inputs, pooling="cls" if self.bert_pooling == "cls" else MaxPool())
+            largest = self.pool("text") if self.pooling == "attention" else MaxPool()
+            return self.bert(inputs, pooling="cls" if self.bert_pooling == "cls" else largest)
         words = self.text_fragments == "words"
         settings: dict[str, Any] = {"pooling": "final"} if self.pooling == "published" else {}
         return self.bigru(inputs, self.text_fragments, self.word_dim if words else self.dim, **settings)
@@ -143,14 +226,50 @@ class DivE(Method):
             return Mil()
         if self.compare == "probability":
             return ElementProbability(learned=self.mode == "paper")
+        if self.compare == "assignment":
+            return Assignment()
+        if self.variance:
+            return GaussianChamfer(self.scale, self.shift, self.alpha)
         return SmoothChamfer(self.alpha)
 
+    @property
+    def unit(self) -> float:
+        return 2 * self.scale if self.variance else super().unit
+
+    def prefixes(self) -> tuple[int, ...]:
+        return prefixes_of(self.elements) if self.nested else ()
+
     def terms(self) -> dict[str, tuple[float, Term]]:
-        regularisers = {"mmd": (self.mmd_weight, MMD()), "diversity": (self.diversity_weight, Diversity())}
-        return {**super().terms(), **regularisers}
+        # The first element of a nested set means the whole item, as the global vector does.
+        discriminative = GlobalDiscriminative(
+            self.discriminative_scale, self.discriminative_margin, exempt=int(self.nested), ramp=self.ramp
+        )
+        divergence = IntraSetDivergence(self.divergence_scale, self.divergence_margin, ramp=self.ramp)
+        return {
+            **{name: (weight, self._on_prefixes(term)) for name, (weight, term) in self._main_terms().items()},
+            "mmd": (self.mmd_weight, MMD()),
+            "diversity": (self.diversity_weight, Diversity()),
+            "discriminative": (self.discriminative_weight, discriminative),
+            "divergence": (self.divergence_weight, divergence),
+        }
+
+    def _on_prefixes(self, term: Term) -> Term:
+        return Nested(term, self.prefixes()) if self.nested and isinstance(term, ScoreLoss) else term
+
+    def _main_terms(self) -> dict[str, tuple[float, Term]]:
+        if not self.variance:
+            return super().terms()
+        match_weight = self.match_weight
+        if match_weight is None:
+            match_weight = _MATCH_WEIGHT if self.start == "linear" else 0.0
+        return {
+            "infonce": (1.0, InfoNCE(self.temperature * self.unit)),
+            "match": (match_weight, PseudoPositives(mode=self.mode)),
+            "kl": (self.kl_weight, KLPrior(reduction="mean")),
+        }
 
     def recipe(self) -> Recipe:
-        if not self.preset:
+        if self.preset in ("", "spread"):
             return Recipe()
         # One rate for words, GRU and backbone, a tenth of it for the rest of the visual side and both set modules.
         published = replace(

@@ -7,11 +7,13 @@ from pkgutil import iter_modules
 from typing import Any
 
 from ..errors import UnknownName
+from .assignment import Assignment
 from .base import Probabilistic, Role, Similarity
 from .box_distance import BoxDistance
 from .chamfer import Chamfer
 from .cosine import Cosine
 from .element_probability import ElementProbability
+from .gaussian_chamfer import GaussianChamfer
 from .mahalanobis import Mahalanobis
 from .match_probability import MatchProbability
 from .mil import Mil
@@ -21,10 +23,12 @@ from .sampled_match_probability import SampledMatchProbability
 from .smooth_chamfer import SmoothChamfer, element_cosines
 
 __all__ = [
+    "Assignment",
     "BoxDistance",
     "Chamfer",
     "Cosine",
     "ElementProbability",
+    "GaussianChamfer",
     "Mahalanobis",
     "MatchProbability",
     "Mil",

@@ -82,22 +82,53 @@ class SmoothChamfer(Similarity):
         k, other = over_gallery.shape[0], over_query.shape[1]
         return add_planes(over_gallery, 0) / (2 * k) + add_planes(over_query, 1) / (2 * other)
 
-    def soft_maxima(self, cosines: Tensor, *, fresh: bool = False) -> tuple[Tensor, Tensor]:
+    def soft_maxima(
+        self, cosines: Tensor, *, fresh: bool = False, costs: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """(k, q, l, g) -> log-sum-exp over gallery elements (k, q, g) and query elements (q, l, g), over alpha.
 
-        `fresh` says that nobody else holds the cosines: outside of training they are then worked on in place, so that
-        the largest tensor of a search is made once and not three times.
+        Args:
+            cosines: of every element with every element.
+            fresh: nobody else holds them: outside of training they are then worked on in place, so that the largest
+                tensor of a search is made once and not three times.
+            costs: (k, q) of the query's and (l, g) of the gallery's elements, at least 0 and one of each item 0: what
+                is subtracted from an element's cosines where it is the one that is summed over.
         """
         if self.alpha > _UNSHIFTED_ALPHA:
             scaled = self.alpha * cosines
-            return _log_sum_exp(scaled, 2) / self.alpha, _log_sum_exp(scaled, 0) / self.alpha
+            over_gallery, over_query = (scaled, scaled) if costs is None else _less(scaled, self.alpha, costs)
+            return _log_sum_exp(over_gallery, 2) / self.alpha, _log_sum_exp(over_query, 0) / self.alpha
         in_place = fresh and not torch.is_grad_enabled()
         weights = cosines.sub_(1.0).mul_(self.alpha).exp_() if in_place else torch.exp(self.alpha * (cosines - 1.0))
-        return 1.0 + add_planes(weights, 2).log() / self.alpha, 1.0 + add_planes(weights, 0).log() / self.alpha
+        if costs is None:
+            sums = add_planes(weights, 2), add_planes(weights, 0)
+        else:
+            # One exponential of the large table serves both sides.
+            query, gallery = ((-self.alpha * cost).exp() for cost in costs)
+            sums = _add_weighed(weights, 2, gallery), _add_weighed(weights, 0, query[:, :, None, None])
+        return 1.0 + sums[0].log() / self.alpha, 1.0 + sums[1].log() / self.alpha
 
     def proxy(self, embedding: Sets, role: Role) -> Tensor:
         """Mean of the elements (n, d): orders exactly as alpha -> 0 for cosines, so candidates are inexact."""
         return embedding.elements.mean(dim=1)
+
+
+def _less(scaled: Tensor, alpha: float, costs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Logarithms (k, q, l, g) less what gallery elements cost, and less what query elements do."""
+    query, gallery = costs
+    return scaled - alpha * gallery, scaled - alpha * query[:, :, None, None]
+
+
+def _add_weighed(tensor: Tensor, dim: int, factors: Tensor) -> Tensor:
+    """As `add_planes`, the n-th plane times `factors[n]`; the products never stand in memory together."""
+    total = None
+    for plane, factor in zip(tensor.unbind(dim), factors, strict=True):
+        if total is None:
+            total = plane * factor
+        else:
+            total = torch.addcmul(total, plane, factor) if torch.is_grad_enabled() else total.addcmul_(plane, factor)
+    assert total is not None
+    return total
 
 
 def _log_sum_exp(tensor: Tensor, dim: int) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ...data.features import Features, Pixels
 from ...data.pairs import Images, Item, Pairs, Pictures
+from ...embeddings import Encoded
 from ...errors import DataError
 from ..base import Head, ImageTower, Locals
 from ..images import ImageInput, backbone_of
@@ -136,6 +137,9 @@ class Backed(ImageTower):
 
     def local(self, images: Features | Pixels) -> Locals:
         return self.inner.local(self.features(images))
+
+    def forward(self, images: Features | Pixels) -> Encoded:
+        return self.inner(self.features(images))
 
 
 class Computed:

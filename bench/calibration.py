@@ -2,8 +2,9 @@
 
     python bench/calibration.py DATA_FOLDER --run RUN [--run RUN ...] [--splits 10]
 
-DATA_FOLDER as for bench/flickr8k.py, with ExpertAnnotations.txt and CrowdFlowerAnnotations.clean.txt.gz in it. Numbers
-are means over random halves, either half measured by curves of the other; cut-offs are pooled.
+DATA_FOLDER holds Flickr8k's captions.jsonl and its two feature files, ExpertAnnotations.txt and
+CrowdFlowerAnnotations.clean.txt.gz. Numbers are means over random halves, either half measured by curves of the other;
+cut-offs are pooled.
 
 Fitted on: `val`, the run's own calibration (or one fitted on val now), measured on the whole split; `val named`, the
 same as if own captions were all that fits. On one half: `own`, all pairs, own captions are the right ones; `judged`,
@@ -35,10 +36,11 @@ import torch
 
 import manymatch as mm
 from manymatch.calibration import Curve
-from manymatch.evaluation.calibrating import calibrate, judged
+from manymatch.evaluation.calibrating import calibrate
 from manymatch.evaluation.curves import Tally, fit_curve
 from manymatch.evaluation.measures import Correlation
 from manymatch.evaluation.protocols.graded import RIGHT
+from manymatch.evaluation.protocols.judged import judged
 from manymatch.evaluation.reliability import brier_score, calibration_error, cut_off
 
 Array = np.ndarray[Any, Any]

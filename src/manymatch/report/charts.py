@@ -10,7 +10,7 @@ from itertools import pairwise
 from .axes import Frame, Scale, scale_of, short
 from .markup import Html, join, tag
 
-__all__ = ["Interval", "Series", "bars", "figure", "heat", "histogram", "intervals", "line_chart", "scatter"]
+__all__ = ["Interval", "Series", "bars", "figure", "heat", "histogram", "intervals", "ladder", "line_chart", "scatter"]
 
 Point = tuple[float, float]
 _TEXT = 6.6
@@ -148,8 +148,13 @@ class Interval:
 
 def intervals(title: str, rows: Sequence[Interval], x: str) -> Html:
     """One line a number: a dot, a bar from end to end, and the name left of it."""
-    ends = [v for row in rows for v in (row.value, row.low, row.high) if v is not None]
-    left, width = 16 + _WIDE * max(len(row.name) for row in rows), 460
+    return ladder(title, [(row.name, [row]) for row in rows], x)
+
+
+def ladder(title: str, rows: Sequence[tuple[str, Sequence[Interval]]], x: str, *, width: int = 460) -> Html:
+    """As `intervals`, with several numbers of one name on its line; the name has the style of the first."""
+    ends = [v for _, marks in rows for row in marks for v in (row.value, row.low, row.high) if v is not None]
+    left = 16 + _WIDE * max(len(name) for name, _ in rows)
     height = 14 + _ROW * len(rows) + 34
     across: Scale = scale_of(ends, count=4)
 
@@ -163,13 +168,14 @@ def intervals(title: str, rows: Sequence[Interval], x: str) -> Html:
         drawn.append(tag("line", x1=at, x2=at, y1=4, y2=bottom, class_="rule"))
         drawn.append(tag("text", short(tick), x=at, y=bottom + 14, class_="tick middle"))
     drawn.append(tag("text", x, x=width - 24, y=height - 4, class_="axis end"))
-    for number, row in enumerate(rows):
+    for number, (called, marks) in enumerate(rows):
         y = 18 + _ROW * number
-        bar = None
-        if row.low is not None and row.high is not None:
-            bar = tag("line", x1=f"{place(row.low):.1f}", x2=f"{place(row.high):.1f}", y1=y, y2=y, class_="whisker")
-        name = tag("text", row.name, x=0, y=y + 4, class_="label")
-        drawn.append(tag("g", name, bar, _mark(row.style, place(row.value), y), class_=f"{_style(row.style)} bold"))
+        for first, row in enumerate(marks):
+            bar = None
+            if row.low is not None and row.high is not None:
+                bar = tag("line", x1=f"{place(row.low):.1f}", x2=f"{place(row.high):.1f}", y1=y, y2=y, class_="whisker")
+            name = tag("text", called, x=0, y=y + 4, class_="label") if not first else None
+            drawn.append(tag("g", name, bar, _mark(row.style, place(row.value), y), class_=f"{_style(row.style)} bold"))
     return tag("svg", *drawn, viewBox=f"0 0 {width:.0f} {height}", role="img", class_="chart wide")
 
 

@@ -13,6 +13,7 @@ from ..data.pairs import Pairs
 from ..embeddings import Embedding
 from ..errors import DataError
 from ..evaluation import ModelScores, Report, evaluate
+from ..evaluation.banking import biases_of, usable_banks
 from ..evaluation.encoding import usable
 from ..evaluation.report import distinct
 from ..methods import Model
@@ -38,6 +39,7 @@ class Asked:
         times: measure how long a query takes; the one thing that differs from call to call.
         grid: fragments of feature files are the cells of a square grid, row by row.
         seed: of what is drawn at random.
+        bank: rank with the runs' query banks; None where it may be.
     """
 
     examples: int = 8
@@ -46,6 +48,7 @@ class Asked:
     times: bool = True
     grid: bool = False
     seed: int = 0
+    bank: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -159,11 +162,15 @@ def _look(run: Run, style: int, pairs: Pairs, right: Right, asked: Asked, progre
         protocol=asked.protocols,
         resamples=asked.resamples,
         run=run.name,
+        bank=asked.bank,
         find_duplicates=not style,
         progress=progress,
     )
     images, texts = once.encode_images(pairs.images), once.encode_texts(pairs.captions)
-    scores = ModelScores(run.model.similarity, images, texts, image_ids=pairs.image_ids, caption_ids=pairs.caption_ids)
+    banks, _ = usable_banks([run.model], [run.name], pairs, asked.bank)
+    biases = biases_of([run.model], [(images, texts)], pairs, banks)
+    ids: dict[str, Any] = {"image_ids": pairs.image_ids, "caption_ids": pairs.caption_ids}
+    scores = ModelScores(run.model.similarity, images, texts, **ids, biases=biases)
     source = scores.kept()
     ways = {d: standing(source, d, right.of(d), _TOP) for d in ("i2t", "t2i")}
     seconds = query_time(run.model, pairs.captions, images) if asked.times else None

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib.resources import files
 from pathlib import Path
 
-from .. import __version__
 from ..data.files import Progress
 from ..data.pairs import Pairs
 from ..data.writing import whole_file
 from ..errors import DataError
 from ..methods import Model
 from . import sections
+from .frame import document, framed, section
 from .gather import Asked, Material, gather, open_runs
-from .markup import Html, join, tag
+from .markup import Html
 
 __all__ = ["page", "write_report"]
 
@@ -39,6 +38,7 @@ def write_report(
     *,
     examples: int = 8,
     protocol: str | Sequence[str] | None = None,
+    bank: bool | None = None,
     resamples: int = 1000,
     times: bool = True,
     grid: bool = False,
@@ -55,6 +55,7 @@ def write_report(
         out: the file; it appears whole or not at all.
         examples: queries of each direction that are shown.
         protocol: names, as for `evaluate`; by default what the truth of the data allows.
+        bank: rank with the runs' query banks, as for `evaluate`; by default each where it may be.
         resamples: of the bootstrap behind the 95 % intervals; 0 leaves them out.
         times: measure how long a query takes.
         grid: the fragments of a feature file are the cells of a square grid, row by row, so that attention can be drawn
@@ -77,7 +78,7 @@ def write_report(
         what = "is a folder" if out.is_dir() else "lies in no folder that exists"
         raise DataError(f"report: {str(out)!r} {what}; name a file, such as report.html")
     names = [protocol] if isinstance(protocol, str) else protocol
-    asked = Asked(examples, names, resamples, times, grid, seed)
+    asked = Asked(examples, names, resamples, times, grid, seed, bank)
     text = page(gather(open_runs(runs), pairs, asked, progress))
     try:
         with whole_file(out) as temporary:
@@ -89,26 +90,11 @@ def write_report(
 
 def page(material: Material) -> str:
     """The whole document."""
-    parts = [
-        tag("section", tag("h2", tag("span", str(number), class_="number"), title), make(material), id=name.lower())
-        for number, (name, title, make) in enumerate(_SECTIONS, 1)
-    ]
-    links = [tag("li", tag("a", name, href=f"#{name.lower()}")) for name, _, _ in _SECTIONS]
+    parts = [section(number, name, title, make(material)) for number, (name, title, make) in enumerate(_SECTIONS, 1)]
     body = [
         sections.head(material),
-        tag("nav", tag("ol", *links), aria_label="Sections"),
-        tag("main", *parts),
-        tag("footer", f"Made by manymatch {__version__}. Everything on this page lies in this one file."),
+        *framed(parts, [name for name, _, _ in _SECTIONS]),
     ]
     names = " and ".join(seen.name for seen in material.seen)
-    top = [
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{names} on {material.pairs.name}"),
-        tag("style", Html(files(__package__).joinpath("style.css").read_text(encoding="utf-8"))),
-    ]
     # Photos are known when everything else is written; they stand first, so that no browser shows a hole.
-    body = [material.pictures.definitions(), *body]
-    document = tag("html", tag("head", join(top, "\n")), "\n", tag("body", join(body, "\n")), lang="en")
-    return f"<!DOCTYPE html>\n{document}\n"
+    return document(f"{names} on {material.pairs.name}", [material.pictures.definitions(), *body])

@@ -14,6 +14,7 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 _NAMES = {
     "sets": "circular variance",
+    "gaussian_sets": "mean total variance",
     "gaussians": "mean log-variance",
     "samples": "variance of the draws",
     "boxes": "half the mean side",

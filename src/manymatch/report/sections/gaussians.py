@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...embeddings import Boxes, Embedding, Gaussians, Samples
+from ...embeddings import Boxes, Embedding, Gaussians, GaussianSets, Samples
 from ..charts import Series, figure, histogram
 from ..choosing import different
 from ..gather import Material, Seen
@@ -34,8 +34,8 @@ def gaussians(material: Material) -> Html:
 
 
 def _width(embedding: Embedding) -> Floats | None:
-    """(n,): log-variance, its mean over the dimensions; of a box the log of its half side."""
-    if isinstance(embedding, Gaussians):
+    """(n,): log-variance, its mean over the dimensions or a set's elements; of a box the log of its half side."""
+    if isinstance(embedding, Gaussians | GaussianSets):
         found = embedding.log_variance
     elif isinstance(embedding, Samples):
         found = embedding.vectors.var(dim=1).clamp_min(1e-12).log()
@@ -47,13 +47,17 @@ def _width(embedding: Embedding) -> Floats | None:
 
 
 def _one(material: Material, seen: Seen, images: Floats, texts: Floats) -> Html:
-    name = {"boxes": "log half side", "samples": "log-variance of samples"}.get(seen.images.kind, "log-variance")
+    names = {"boxes": "log half side", "samples": "log-variance of samples", "gaussian_sets": "log total variance"}
+    name, over = (
+        names.get(seen.images.kind, "log-variance"),
+        "elements" if seen.images.kind == "gaussian_sets" else "dimensions",
+    )
     series = [
         Series("images", [(float(v), 0.0) for v in images], seen.style),
         Series("captions", [(float(v), 0.0) for v in texts], seen.style + 3),
     ]
     title = f"{name} of images and captions of {seen.name}"
-    text = f"Mean {name} over the dimensions. Right means wider: less certain."
+    text = f"Mean {name} over the {over}. Right means wider: less certain."
     plot = figure(histogram(title, series, f"mean {name}"), text)
     order = np.argsort(-texts, kind="stable")
     lists = [

@@ -85,7 +85,7 @@ def _relevance(
     model, pairs = seen.run.model, material.pairs
     with torch.inference_mode():
         images = model.images(model.prepare_images(pairs.images.take(rows))).float()
-        texts = model.texts(model.texts.tokens([pairs.captions[c] for c in captions])).float()
+        texts = model.texts(model.texts.prepare([pairs.captions[c] for c in captions])).float()
         graph = relation.graph(images, texts)
     block = graph.relevance[len(rows) :, : len(rows)].masked_fill(~graph.connected[len(rows) :, : len(rows)], 0.0)
     text = (

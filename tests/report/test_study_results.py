@@ -1,0 +1,192 @@
+"""Runs measured once on the test split, and what is written of them: numbers, tables and a page that nothing breaks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from report_fakes import Checked, small
+from study_fakes import line
+from typer.testing import CliRunner
+
+import manymatch as mm
+from manymatch.cli import app
+from manymatch.data.pairs import Pairs
+from manymatch.data.toy import write_toy
+from manymatch.embeddings import Points, Sets
+from manymatch.evaluation import fit_bank
+from manymatch.evaluation.scores import ModelScores
+from manymatch.report.study import read_plan, study
+from manymatch.report.study.neighbours import hub_skew, proxy_recall
+from manymatch.report.study.page import page
+from manymatch.report.study.results import results_of
+from manymatch.report.study.runs import folder_of
+from manymatch.report.study.table import markdown
+from manymatch.runs import save_search
+from manymatch.similarity import Cosine, SmoothChamfer
+
+ROWS = """
+title = "A <b>study</b>"
+seeds = [0, 1]
+protocols = ["own"]
+against = "points"
+tested = ["RSUM"]
+[data]
+path = "world/captions.jsonl"
+[[row]]
+name = "points"
+method = "vsepp"
+[[row]]
+name = "sets"
+title = "sets & <script>"
+method = "dive"
+[[row]]
+name = "both"
+ensemble = ["points", "sets"]
+[[claim]]
+name = "sets"
+text = "Sets find better than <i>points</i>."
+better = "sets"
+worse = "points"
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study whose runs are there, two of them with a query bank."""
+    folder = tmp_path_factory.mktemp("study")
+    pairs = Pairs.read(write_toy(folder / "world", 60, seed=2, size=32))
+    (folder / "study.toml").write_text(ROWS)
+    plan = read_plan(folder / "study.toml")
+    for run in plan.runs:
+        if run.row.ensemble:
+            continue
+        place = folder_of(folder / "out" / "runs", run)
+        place.claim(plan.data)
+        torch.manual_seed(run.seed)
+        model = small(pairs.split("train"), run.row.method or "").eval()
+        for parameter in model.parameters():
+            parameter.data += 0.05 * torch.randn_like(parameter)
+        if run.row.name == "points":
+            model.bank = fit_bank(model, pairs.split("train"), pairs.split("val"), most=50)
+        save_search(model, place.path, {"finished": True})
+        (place.path / "metrics.jsonl").write_text('{"loss": 2.0}\n{"loss": 1.0, "elements with gradient": 0.5}\n')
+    return folder
+
+
+def test_a_study_measures_what_is_trained_and_says_it(folder: Path) -> None:
+    said: list[str] = []
+    made = study(folder / "study.toml", folder / "out", say=said.append)
+    assert made == folder / "out" / "index.html" and said[0] == "all 4 runs are trained"
+    assert sum("measuring on" in each for each in said) == 6
+    found = json.loads((folder / "out" / "results.json").read_text())
+    states = [(row["row"], row["state"]) for row in found["rows"]]
+    assert states == [("points", "raw"), ("points", "bank"), ("sets", "raw"), ("both", "raw")]
+    test = Pairs.read(folder / "world" / "captions.jsonl").split("test")
+    for row in found["rows"]:
+        # Every number is what evaluate gives of the very runs.
+        names = ["points", "sets"] if row["row"] == "both" else [row["row"]]
+        for seed, value in zip(row["seeds"], row["quantities"]["RSUM"]["values"], strict=True):
+            models = [mm.load(folder / "out" / "runs" / f"{name}-{seed}") for name in names]
+            report = mm.evaluate(models, test, protocol="own", bank=row["state"] == "bank", resamples=0)
+            assert value == pytest.approx(report.value("RSUM", "both"), rel=1e-5)
+    (claim,) = found["claims"]
+    assert claim["answer"] in ("holds", "does not hold", "not decided") and claim["difference"]["value"] is not None
+    assert {(each["row"], each["state"]) for each in found["tests"]} == {("sets", "raw"), ("both", "raw")}
+    assert [each["row"] for each in found["bank"]] == ["points"]
+    sets = next(row for row in found["rows"] if row["row"] == "sets")
+    assert sets["quantities"]["diary elements with gradient"]["mean"] == 0.5
+    assert sets["quantities"]["image log circular variance"]["sd"] > 0
+    for caption in test.captions:
+        assert caption not in (folder / "out" / "results.json").read_text(), "no captions leave with the numbers"
+
+
+def test_the_second_call_measures_nothing_and_writes_the_same(folder: Path) -> None:
+    study(folder / "study.toml", folder / "out", say=lambda line: None)
+    before = {name: (folder / "out" / name).read_bytes() for name in ("results.json", "table.md", "index.html")}
+    said: list[str] = []
+    study(folder / "study.toml", folder / "out", say=said.append)
+    assert said == ["all 4 runs are trained"]
+    assert before == {name: (folder / "out" / name).read_bytes() for name in before}
+
+
+def test_the_page_is_whole_and_nothing_in_it_is_a_tag_that_should_not_be(folder: Path) -> None:
+    study(folder / "study.toml", folder / "out", say=lambda line: None)
+    text = (folder / "out" / "index.html").read_text("utf-8")
+    read = Checked(text)
+    assert "script" not in read.names and "http" not in text.replace("http://www.w3.org", "")
+    assert "A <b>study</b>" in read.words and "sets & <script>" in read.words
+    assert "test split was read once" in " ".join(read.words.split())
+    for title in ("At a glance", "Own captions", "Hubs", "Sets and candidates", "What the query bank adds", "Claims"):
+        assert title in read.words
+    table = (folder / "out" / "table.md").read_text("utf-8")
+    assert table.startswith("# A <b>study</b>") and "| points | with |" in table and "## Claims" in table
+
+
+def test_the_test_split_is_read_when_all_are_trained(folder: Path, tmp_path: Path) -> None:
+    (folder / "more.toml").write_text(ROWS.replace("[[claim]]", '[[row]]\nname = "c"\nmethod = "cca"\n[[claim]]', 1))
+    said: list[str] = []
+    assert study(folder / "more.toml", folder / "out", only=["sets"], say=said.append) is None
+    assert said[-1].startswith("2 runs of other rows are to be trained before the test split is read")
+
+
+def test_rows_that_came_later_and_runs_that_failed_are_named(folder: Path) -> None:
+    plan = read_plan(folder / "study.toml")
+    test = Pairs.read(folder / "world" / "captions.jsonl").split("test")
+    lines = [
+        replace(line("points", [50.0, 52.0]), row=plan.rows[0]),
+        replace(line("sets", [55.0], rng=4), row=plan.rows[1]),
+    ]
+    found = results_of(plan, test, lines, {"sets-1": "it <broke>"}, ["sets-0"])
+    words = Checked(page(found)).words
+    assert "sets-1 failed: it <broke>" in words and "other runs, by settings of the file alone: sets-0." in words
+    assert "`sets-1` failed" in markdown(found) and found.json()["trained_after_test_was_read"] == ["sets-0"]
+    Checked(page(results_of(plan, test, [], {"sets-1": "broke"}, [])))
+
+
+def test_hubs_and_proxies() -> None:
+    rng = np.random.default_rng(0)
+
+    def unit(*shape: int) -> torch.Tensor:
+        return torch.nn.functional.normalize(torch.from_numpy(rng.normal(size=shape).astype(np.float32)), dim=-1)
+
+    images, texts = Points(unit(300, 6)), Points(unit(500, 6))
+    source = ModelScores(Cosine(), images, texts)
+    assert proxy_recall(source, "i2t", images, texts) == 100.0, "an exact proxy finds all"
+    order = np.argsort(-(texts.vectors @ images.vectors.T).numpy(), axis=1)[:, :10]
+    counts = np.bincount(order.ravel(), minlength=300)
+    off = counts - counts.mean()
+    assert hub_skew(source, "t2i", 300) == pytest.approx((off**3).mean() / (off**2).mean() ** 1.5)
+    sets, others = Sets(unit(300, 4, 6)), Sets(unit(500, 4, 6))
+    spread = ModelScores(SmoothChamfer(), sets, others)
+    recall = proxy_recall(spread, "i2t", sets, others)
+    exact = SmoothChamfer()(sets, others).topk(10).indices
+    near = (sets.elements.mean(1) @ others.elements.mean(1).T).topk(200).indices
+    shared = [len(set(a.tolist()) & set(b.tolist())) / 10 for a, b in zip(exact, near, strict=True)]
+    assert recall == pytest.approx(100 * np.mean(shared)) and 40 < recall < 100
+
+
+@pytest.mark.slow
+def test_the_command_trains_measures_and_goes_on(tmp_path: Path) -> None:
+    write_toy(tmp_path / "world", 150, seed=1, size=32)
+    small_ones = "set = { epochs = 1, dim = 16, word_dim = 8, least_count = 1, longest_side = 32 }"
+    text = ROWS.replace('"vsepp"', f'"vsepp"\n{small_ones}').replace('"dive"', f'"dive"\n{small_ones}')
+    (tmp_path / "study.toml").write_text(text)
+    command = ["study", str(tmp_path / "study.toml"), "--out", str(tmp_path / "out"), "--jobs", "2", "--threads", "1"]
+    told = subprocess.run([sys.executable, "-m", "manymatch", *command], capture_output=True, text=True, check=True)
+    assert told.stdout.strip().endswith("index.html") and "4 of 4 trained" in told.stderr
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert [(row["row"], row["state"]) for row in found["rows"] if row["state"] == "bank"] == [
+        ("points", "bank"),
+        ("sets", "bank"),
+        ("both", "bank"),
+    ]
+    assert all(row["quantities"]["CPU minutes"]["mean"] > 0 for row in found["rows"])
+    again = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert again.exit_code == 0 and "all 4 runs are trained" in again.stderr and "measuring" not in again.stderr

@@ -24,6 +24,7 @@ ROOMS = [
     "data",
     "encoders",
     "similarity",
+    "bank",
     "losses",
     "relations",
     "methods",

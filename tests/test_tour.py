@@ -49,8 +49,21 @@ def test_every_command_and_option_of_a_page_exists(page: Path) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        *("demo", "check", "convert", "features", "train", "evaluate", "compare", "report", "index", "search", "serve"),
-        *("key", "methods", "import-checkpoint"),
+        *(
+            "demo",
+            "check",
+            "convert",
+            "features",
+            "train",
+            "join",
+            "evaluate",
+            "compare",
+            "report",
+            "index",
+            "search",
+            "serve",
+        ),
+        *("join", "key", "methods", "import-checkpoint"),
     ],
 )
 def test_help_teaches(command: str) -> None:

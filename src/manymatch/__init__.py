@@ -14,6 +14,7 @@ _PUBLIC = {
     "Error": "errors",
     "Features": "data.features",
     "Fragments": "embeddings",
+    "GaussianSets": "embeddings",
     "Gaussians": "embeddings",
     "Index": "index",
     "Model": "methods",
@@ -26,6 +27,7 @@ _PUBLIC = {
     "compare": "evaluation",
     "evaluate": "evaluation",
     "import_checkpoint": "runs",
+    "join": "training",
     "load": "runs",
     "method": "methods",
     "methods_table": "methods",
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from .embeddings import Boxes as Boxes
     from .embeddings import Fragments as Fragments
     from .embeddings import Gaussians as Gaussians
+    from .embeddings import GaussianSets as GaussianSets
     from .embeddings import Points as Points
     from .embeddings import Samples as Samples
     from .embeddings import Sets as Sets
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
     from .runs import import_checkpoint as import_checkpoint
     from .runs import load as load
     from .training import TrainConfig as TrainConfig
+    from .training import join as join
     from .training import train as train
     from .web.client import Client as Client
 

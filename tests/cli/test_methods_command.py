@@ -11,7 +11,9 @@ import pytest
 from manymatch.cli import main
 from manymatch.cli.methods import field_meanings
 from manymatch.methods import method_class, methods
+from manymatch.methods.composite import Composite
 from manymatch.training import TrainConfig
+from manymatch.training.member_settings import SHARED
 
 EACH = pytest.mark.parametrize("name", methods())
 
@@ -37,6 +39,8 @@ def test_every_field_has_a_line_with_its_meaning(name: str, explain: Callable[[s
         starts = [lines[head].index(f" {column}") + 1 for column in ("default", "meaning")]
         meanings = field_meanings(holder)
         listed = [spec for spec in fields(holder) if spec.name not in getattr(holder, "fixed", {})]
+        if issubclass(cls, Composite) and holder is TrainConfig:
+            listed = [spec for spec in listed if spec.name in SHARED]
         for line, spec in zip(lines[head + 1 :], listed, strict=False):
             assert line.startswith(f"{spec.name} ")
             # Columns start where the head says, after a blank.
@@ -66,3 +70,9 @@ def test_on_a_terminal_meanings_are_wrapped(
         lines = explain("dive")
         assert max(len(line) for line in lines[4:] if not line.startswith("change any")) <= columns
         assert any("what text slots attend to" in line for line in lines)
+
+
+def test_a_composite_says_its_members(explain: Callable[[str], list[str]]) -> None:
+    lines = explain("manymatch")
+    assert "linear: cca_tuned" in lines and any(line.startswith("sets: dive with elements=4") for line in lines)
+    assert not any(line.startswith("epochs ") for line in lines), "which member's?"

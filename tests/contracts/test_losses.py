@@ -12,7 +12,7 @@ from torch.nn import functional
 import manymatch.losses as room
 from manymatch.embeddings import Encoded, Samples
 from manymatch.errors import DataError
-from manymatch.losses import Objective, Regulariser, ScoreLoss, Scores
+from manymatch.losses import Containment, Objective, Regulariser, ScoreLoss, Scores, Taught
 
 
 def found(base: type) -> list[type]:
@@ -131,7 +131,7 @@ def encoded(n: int, k: int, d: int, seed: int) -> Encoded:
     draw = torch.Generator().manual_seed(seed)
     made = {
         name: torch.randn(n, *shape, d, generator=draw, dtype=torch.float64, requires_grad=True)
-        for name, shape in (("samples", (k,)), ("residual", (k,)), ("mean", ()), ("log_sigma", ()))
+        for name, shape in (("samples", (k,)), ("residual", (k,)), ("global", ()), ("mean", ()), ("log_sigma", ()))
     }
     return Encoded(Samples(functional.normalize(made["samples"], dim=-1)), tensors=made)
 
@@ -173,3 +173,41 @@ def test_objective_names_weighs_and_sums() -> None:
     terms = objective(Scores.of(scores), matches, images, texts)
     assert set(terms) == {"triplet", "mmd", "loss"}
     torch.testing.assert_close(terms["loss"], terms["triplet"] + 0.5 * terms["mmd"])
+
+
+CONTAINMENTS = pytest.mark.parametrize("term", found(Containment), ids=lambda c: c.__name__)
+
+
+@CONTAINMENTS
+def test_containments_are_finite_order_free_and_reach_both(term: type[Containment]) -> None:
+    whole, part = encoded(5, 3, 6, 0), encoded(5, 3, 6, 1)
+    value, order = term()(whole, part), torch.randperm(5)
+    torch.testing.assert_close(value, term()(reordered(whole, order), reordered(part, order)))
+    value.backward()
+    assert value.ndim == 0 and torch.isfinite(value) and value >= 0
+    for items in (whole, part):
+        gradients = [v.grad for v in (items.tensors or {}).values() if v.grad is not None]
+        assert gradients and all(torch.isfinite(g).all() and g.any() for g in gradients)
+
+
+@CONTAINMENTS
+def test_containments_tell_the_whole_from_the_part(term: type[Containment]) -> None:
+    whole, wider = encoded(5, 3, 6, 0), encoded(5, 3, 6, 0)
+    assert wider.tensors is not None
+    wider = Encoded(wider.embedding, tensors={**wider.tensors, "log_sigma": wider.tensor("log_sigma") + 1})
+    assert float(term()(whole, wider).detach()) < float(term()(wider, whole).detach())
+
+
+@CONTAINMENTS
+def test_a_batch_without_parts_costs_nothing(term: type[Containment]) -> None:
+    images, texts = encoded(4, 2, 6, 0), encoded(12, 2, 6, 1)
+    scores, matches = example()
+    terms = Objective({"held": (2.0, term())})(Scores.of(scores), matches, images, texts)
+    assert float(terms["loss"]) == float(terms["held"]) == 0.0
+
+
+@pytest.mark.parametrize("term", found(Taught), ids=lambda c: c.__name__)
+def test_taught_terms_need_the_rows_of_a_batch(term: type[Taught]) -> None:
+    scores, matches = example()
+    with pytest.raises(DataError, match="soft: the batch does not say which training rows it holds"):
+        Objective({"soft": (1.0, term())})(Scores.of(scores), matches, encoded(4, 2, 6, 0), encoded(12, 2, 6, 1))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
 from .. import __version__
 from ..errors import Error
+from .bank import bank
 from .check import check
 from .compare import compare
 from .convert import convert
@@ -17,11 +21,13 @@ from .features import features
 from .import_checkpoint import import_checkpoint
 from .index import index, index_add, index_calibrate, index_delete
 from .index_check import index_check
+from .join import join
 from .key import key
 from .methods import methods
 from .report import report
 from .search import search
 from .serve import serve
+from .study import study
 from .train import train
 
 __all__ = ["app", "main"]
@@ -37,15 +43,26 @@ app = typer.Typer(
     "--out X; serve X.",
 )
 
+
+class _Command(TyperCommand):
+    """A command whose usage names its words as its help does, `RUN RUN...`, and not `{RUN RUN...}...`."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [re.sub(r"^\{(.*)\}(\.\.\.)?$", r"\1", piece) for piece in super().collect_usage_pieces(ctx)]
+
+
 for _command in (
     demo,
     check,
     convert,
     features,
     train,
+    join,
+    bank,
     evaluate,
     compare,
     report,
+    study,
     index,
     index_add,
     index_delete,
@@ -56,7 +73,7 @@ for _command in (
     methods,
     import_checkpoint,
 ):
-    app.command(_command.__name__.replace("_", "-"))(_command)
+    app.command(_command.__name__.replace("_", "-"), cls=_Command)(_command)
 app.add_typer(key, name="key")
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .options import (
+    Banked,
     BatchSize,
     DataOptions,
     Protocols,
@@ -47,6 +48,7 @@ def compare(
         bool, typer.Option("--all-pairs", help="Compare every run with every other, not with the first alone.")
     ] = False,
     ties: Ties = "expected",
+    bank: Banked = None,
     batch_size: BatchSize = 256,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list of rows.")] = False,
 ) -> None:
@@ -69,6 +71,7 @@ def compare(
             ties=ties,
             metric=metric or None,
             all_pairs=all_pairs,
+            bank=bank,
             batch_size=batch_size,
             progress=progress,
         )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import DataError
-from .options import DataOptions, Truth, bar, kept_when_stopped, reads_data
+from .options import DataOptions, Elements, Truth, bar, kept_when_stopped, reads_data
 
 if TYPE_CHECKING:
     from ..data.pairs import Pairs
@@ -66,6 +66,7 @@ def index(
     precision: Annotated[
         str, typer.Option("--precision", metavar="float16|float32", help="Of the stored embeddings.")
     ] = "float16",
+    elements: Elements = None,
     calibrate: Annotated[
         Path | None,
         typer.Option(
@@ -88,7 +89,7 @@ def index(
     from ..index.placement import Placement
 
     began = time.perf_counter()
-    run = runs.load(model)
+    run = runs.load(model, elements=elements)
     same = calibrate is not None and calibrate.resolve() == data.path.resolve()
     if calibrate is not None and not same and run.image_input == "features":
         raise DataError(

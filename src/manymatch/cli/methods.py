@@ -16,6 +16,7 @@ import typer
 
 if TYPE_CHECKING:
     from ..methods import Recipe
+    from ..methods.composite import Composite
 
 __all__ = ["methods"]
 
@@ -50,25 +51,43 @@ def methods(
 
 def _explained(name: str, row: Mapping[str, Any]) -> Iterator[str]:
     from ..methods import method, method_class
+    from ..methods.composite import Composite
     from ..training import TrainConfig
+    from ..training.member_settings import SHARED
 
+    kind = method_class(name)
     yield f"{row['name']}: {row['summary']}\n{row['paper']}; {row['kind']}; similarity {row['similarity']}\n"
     presets = row["presets"]
     own = {
         field: [default, *(p.get(field, default) for p in presets.values())] for field, default in row["fields"].items()
     }
-    yield from _table("field", presets, own, field_meanings(method_class(name)))
-    if not method_class(name).fitted:
+    yield from _table("field", presets, own, field_meanings(kind))
+    if not kind.fitted:
         # What a preset trains with stands in its recipe, which the config overrides.
         recipes = {preset: TrainConfig().recipe(method(name, preset=preset)) for preset in ("", *presets)}
+        kept = SHARED if issubclass(kind, Composite) else [spec.name for spec in fields(TrainConfig)]
         numbers = {
             spec.name: [getattr(recipe, spec.name, spec.default) for recipe in recipes.values()]
             for spec in fields(TrainConfig)
+            if spec.name in kept
         }
         yield ""
         yield from _table("training", presets, numbers, field_meanings(TrainConfig))
         yield from _remarks(recipes)
+    if issubclass(kind, Composite):
+        yield from _members(kind)
     yield "\nchange any with --set FIELD=VALUE, take a preset with --set preset=NAME; its column shows what it changes"
+
+
+def _members(kind: type[Composite]) -> Iterator[str]:
+    """What a composite method consists of, and how a member's numbers change."""
+    made = kind()
+    yield "\nmembers, each trained apart"
+    for name, (part, _) in kind.parts.items():
+        settings = ", ".join(f"{field}={value}" for field, value in made.settings_of(name).items())
+        yield from _beside(f"{name}: ", f"{part}{f' with {settings}' if settings else ''}")
+    examples = " and ".join(dict.fromkeys(f"manymatch methods {part}" for part, _ in kind.parts.values()))
+    yield f"\nchange a member's field with --set MEMBER.FIELD=VALUE; {examples} explain them"
 
 
 def _table(

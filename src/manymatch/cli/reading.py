@@ -182,38 +182,55 @@ class DataOptions:
 @overload
 def reads_data(command: Command, /) -> Command: ...
 @overload
-def reads_data(*, as_option: bool = False, store: bool = False) -> Callable[[Command], Command]: ...
 def reads_data(
-    command: Command | None = None, /, *, as_option: bool = False, store: bool = False
+    *, as_option: bool = False, store: bool = False, after: tuple[str, str] | None = None
+) -> Callable[[Command], Command]: ...
+def reads_data(
+    command: Command | None = None,
+    /,
+    *,
+    as_option: bool = False,
+    store: bool = False,
+    after: tuple[str, str] | None = None,
 ) -> Command | Callable[[Command], Command]:
     """Put the options that say where data lies in the place of the command's one parameter of type `DataOptions`.
+
+    Of a parameter of type `DataOptions | None` DATA need not be given.
 
     Args:
         command: what typer is to run.
         as_option: whether DATA is `--data DATA` instead of an argument.
         store: whether the command takes `--store`.
+        after: name and help of a parameter of the command that may be given as an argument before DATA; None of it
+            when DATA comes alone.
     """
     if command is None:
-        return lambda command: _with_options(command, as_option, store)
-    return _with_options(command, as_option, store)
+        return lambda command: _with_options(command, as_option, store, after)
+    return _with_options(command, as_option, store, after)
 
 
-def _with_options(command: Command, as_option: bool, store: bool) -> Command:
+def _with_options(command: Command, as_option: bool, store: bool, after: tuple[str, str] | None) -> Command:
     hints = get_type_hints(command, include_extras=True)
-    (place,) = (name for name, hint in hints.items() if hint is DataOptions)
+    (place,) = (name for name, hint in hints.items() if hint in (DataOptions, DataOptions | None))
+    may_lack = hints[place] is not DataOptions
     taken = {name: given for name, given in _OPTIONS.items() if store or name != "store"}
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
         options = {name: given.pop(name) for name in taken}
         options["max_pixels"] = _pixels(options.pop("max_megapixels"))
-        data = DataOptions(given.pop("data"), **options)
-        command(**given, **{place: data})
+        path = given.pop("data")
+        if after is not None:
+            given[after[0]], path = _two(after[0], path)
+        command(**given, **{place: None if path is None else DataOptions(path, **options)})
 
     parameters: list[inspect.Parameter] = []
     for name, old in inspect.signature(command).parameters.items():
+        if after is not None and name == after[0]:
+            continue
         if name == place:
-            parameters.append(_parameter("data", _OPTION if as_option else _ARGUMENT))
+            said = _OPTION if as_option else _ARGUMENT if after is None else _both(*after)
+            parameters.append(_parameter("data", said, *([None] if may_lack else [])))
         else:
             parameters.append(_parameter(name, hints[name], old.default))
     needed = sum(each.default is inspect.Parameter.empty for each in parameters)
@@ -222,6 +239,17 @@ def _with_options(command: Command, as_option: bool, store: bool) -> Command:
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in parameters} | {"return": None}
     return run
+
+
+def _both(name: str, told: str) -> Any:
+    """One argument of two words, of which the first may be left out: so both stand in the usage as they are typed."""
+    return Annotated[list[str], typer.Argument(metavar=f"[{name.upper()}] DATA", help=f"{told} DATA: {_HELP}")]
+
+
+def _two(name: str, given: Sequence[str]) -> tuple[str | None, Path]:
+    if len(given) > 2:
+        raise DataError(f"found {' '.join(map(shlex.quote, given))}, expected [{name.upper()}] DATA and then options")
+    return given[0] if len(given) == 2 else None, Path(given[-1])
 
 
 def _parameter(name: str, hint: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:

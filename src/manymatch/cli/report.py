@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import DataOptions, Protocols, Split, Truth, bar, chosen, reads_data
+from .options import Banked, DataOptions, Protocols, Split, Truth, bar, chosen, reads_data
 
 __all__ = ["report"]
 
@@ -23,6 +23,7 @@ def report(
     truth: Truth = None,
     split: Split = None,
     protocol: Protocols = None,
+    bank: Banked = None,
     examples: Annotated[int, typer.Option("--examples", min=1, metavar="N", help="Queries shown of each kind.")] = 8,
     grid: Annotated[
         bool,
@@ -47,6 +48,7 @@ def report(
             out,
             examples=examples,
             protocol=protocol or None,
+            bank=bank,
             times=times,
             grid=grid,
             progress=progress,

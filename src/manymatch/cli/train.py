@@ -1,4 +1,4 @@
-"""`manymatch train METHOD DATA --out RUN`: from captions and pictures to a run folder."""
+"""`manymatch train [METHOD] DATA --out RUN`: from captions and pictures to a run folder."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from typing import Annotated
 import typer
 
 from ..errors import DataError
-from .options import DataOptions, reads_data
+from .options import DataOptions, reads_data, trained_on
 
 __all__ = ["train"]
 
+DEFAULT = "manymatch"
+"""The method where none is named."""
 
-@reads_data(store=True)
+
+@reads_data(store=True, after=("method", f"METHOD: as listed by manymatch methods; {DEFAULT} where DATA stands alone."))
 def train(
-    method: Annotated[str, typer.Argument(metavar="METHOD", help="As listed by: manymatch methods")],
+    method: str | None,
     data: DataOptions,
     out: Annotated[Path, typer.Option("--out", metavar="RUN", help="The run folder to write.")],
     image_tower: Annotated[
@@ -43,7 +46,8 @@ def train(
         typer.Option(
             "--set",
             metavar="FIELD=VALUE",
-            help="Any field of the method or of the training config, such as elements=8, epochs=3, seed=1. Repeat it.",
+            help="Any field of the method or of the training config, such as elements=8, epochs=3, seed=1; of a member "
+            "of manymatch, sets.epochs=3. Repeat it.",
         ),
     ] = None,
     split: Annotated[str, typer.Option(help="The split to train on; everything where DATA has no splits.")] = "train",
@@ -56,7 +60,9 @@ def train(
 
     Learns from captions and pictures, or from precomputed features; validation chooses the epoch.
 
-    Ctrl-C saves and says how to go on. Example:
+    Ctrl-C saves and says how to go on. Examples:
+
+    manymatch train captions.jsonl --features regions.npy --out runs/first
 
     manymatch train dive captions.jsonl --images photos.tar --out runs/dive --set elements=8
     """
@@ -64,22 +70,26 @@ def train(
     from ..training import TrainConfig, split_settings
     from ..training import train as run
 
+    method = method or _default(data.path)
     of_method, of_config = split_settings(method, parse_settings(settings))
     chosen = build(method, **of_method)
     config = TrainConfig(**of_config)
-    pairs = data.captioned()
-    if not pairs.splits:
-        typer.echo(f"DATA has no splits: training on all {len(pairs)} images", err=True)
-    training = pairs.split(split) if pairs.splits else pairs
-    validation = pairs.split(val_split or "val") if val_split or "val" in pairs.splits else None
-    if validation is None:
-        typer.echo("DATA has no split 'val': the last weights are kept, none are chosen by validation", err=True)
+    training, validation = trained_on(data.captioned(), split, val_split)
     towers = {"image_tower": image_tower, "text_tower": text_tower}
     model = chosen.build(training, **towers, seed=config.seed, store=data.store, say=_told)
     run(model, training, validate=validation, out=out, config=config, resume=resume, store=data.store)
     run_folder, source, more = shlex.quote(str(out)), shlex.quote(str(data.path)), data.again()
     typer.echo(f"next: manymatch evaluate {run_folder} --data {source}{more}")
     typer.echo(f"or:   manymatch index {source}{more} --model {run_folder} --out X")
+
+
+def _default(data: Path) -> str:
+    """The method of DATA alone. Raises DataError where that is a method's name and no file."""
+    from ..methods import methods
+
+    if str(data) in methods() and not data.exists():
+        raise DataError(f"train: {data} is a method, and DATA is missing: manymatch train {data} DATA --out RUN")
+    return DEFAULT
 
 
 def _told(line: str) -> None:

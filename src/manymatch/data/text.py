@@ -100,10 +100,12 @@ class Tokens:
     Attributes:
         ids: (n, w) int64, rows padded behind with the vocabulary's `specials.pad`.
         lengths: (n,) int64, at least 1.
+        terms: the same texts as a bag of words and pairs of words, for a tower that reads both.
     """
 
     ids: np.ndarray[Any, np.dtype[np.int64]]
     lengths: np.ndarray[Any, np.dtype[np.int64]]
+    terms: Tokens | None = None
 
     def __len__(self) -> int:
         return len(self.lengths)

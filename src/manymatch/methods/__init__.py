@@ -26,7 +26,7 @@ __all__ = [
     "methods_table",
 ]
 
-_NOT_METHODS = {"base", "encoding", "model", "recipe", "settings"}
+_NOT_METHODS = {"base", "batch", "composite", "encoding", "joint", "model", "recipe", "settings", "towers"}
 
 
 def methods() -> list[str]:

@@ -16,7 +16,7 @@ from ..data.features import Features, Pixels
 from ..data.pairs import Images, Pairs
 from ..data.pictures import FolderPictures
 from ..data.text import texts_of
-from ..embeddings import Embedding, Encoded
+from ..embeddings import Embedding, Encoded, Sets
 from ..encoders import Attention, ImageTower, TextTower, attention_of_images, attention_of_texts
 from ..errors import DataError
 
@@ -33,7 +33,10 @@ class Encoders(nn.Module):
 
     Attributes:
         images, texts: the towers.
+        elements: how many first elements of each set are used; None is all.
     """
+
+    elements: int | None = None
 
     images: ImageTower
     texts: TextTower
@@ -102,7 +105,7 @@ class Encoders(nn.Module):
     def encode_texts(self, texts: Any, *, batch_size: int = 256, progress: Progress = None) -> Embedding:
         """Embeddings of n texts, on the CPU, without gradients; consecutive chunks of `batch_size`."""
         words = texts_of(texts)
-        return self._encode(words, len(words), batch_size, progress, lambda x: self.texts(self.texts.tokens(x)))
+        return self._encode(words, len(words), batch_size, progress, lambda x: self.texts(self.texts.prepare(x)))
 
     def _encode(
         self, items: Any, count: int, size: int, progress: Progress, encode: Callable[[Any], Encoded]
@@ -114,7 +117,10 @@ class Encoders(nn.Module):
         parts = []
         with self._at_rest():
             for start in range(0, count, size):
-                parts.append(encode(items[start : start + size]).embedding.to("cpu", torch.float32))
+                found = encode(items[start : start + size]).embedding
+                if self.elements is not None and isinstance(found, Sets):
+                    found = found.first(self.elements)
+                parts.append(found.to("cpu", torch.float32))
                 if progress is not None:
                     progress(len(parts[-1]))
         return type(parts[0]).concat(parts)
@@ -139,12 +145,14 @@ class Encoders(nn.Module):
             images = _opened(images)
         sizes = None if isinstance(images, Images | Features | Pixels) else [picture.size for picture in images]
         with self._at_rest():
-            return attention_of_images(self.images, self.prepare_images(images), sizes)
+            found = attention_of_images(self.images, self.prepare_images(images), sizes)
+        return [each.first(self.elements) for each in found]
 
     def attend_texts(self, texts: Any) -> list[Attention]:
         """What each element of n texts reads of their words, in one batch."""
         with self._at_rest():
-            return attention_of_texts(self.texts, texts_of(texts))
+            found = attention_of_texts(self.texts, texts_of(texts))
+        return [each.first(self.elements) for each in found]
 
     def knows(self, text: str) -> bool:
         """Whether the text tower knows any word of it; if not, its embedding says nothing of the text."""

@@ -94,7 +94,7 @@ class HREM(Method):
         return ContextPool(
             self.dim,
             beta=self.residual if acts else 1.0,
-            initial=TopMeanPool(2, mode=self.mode),
+            initial=super().pool(side) if self.pooling == "attention" else TopMeanPool(2, mode=self.mode),
             heads=self.context_heads,
             dropout=self.context_dropout,
         )

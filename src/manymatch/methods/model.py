@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..bank import Bank
 from ..calibration import Calibration
-from ..data.features import Features, Pixels
+from ..data.batches import Rows
 from ..data.pairs import Pairs
-from ..data.text import Tokens
 from ..draws import recorded
 from ..embeddings import Encoded
 from ..encoders import ImageInput, TextInput, split_tower
@@ -24,6 +24,7 @@ from ..losses import Objective, score
 from ..relations import Relation
 from ..similarity import Similarity
 from .base import Method
+from .batch import Batch, batch_of
 from .encoding import Encoders
 
 if TYPE_CHECKING:
@@ -34,15 +35,6 @@ __all__ = ["Batch", "Model"]
 _TRAINING_ONLY = ("objective_terms.", "relation.")
 _PLACES = ("source", "revision")
 """Of a pretrained network's facts: where it was found, and not what it is."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What a training step sees: n_i images, n_c texts, and which match (i, c) bool."""
-
-    images: Features | Pixels
-    texts: Tokens
-    matches: Tensor
 
 
 class Model(Encoders):
@@ -57,6 +49,7 @@ class Model(Encoders):
         notes: what training recorded, written into the run.
         calibration: which score means what probability, fitted on held-out pairs; None where it was not fitted. No
             part of what the model is: its fingerprint does not depend on it.
+        bank: training queries whose scores correct a ranking; None where none was fitted. No part of what the model is.
         begun: what its towers said of the files they began from, for a model made by `fresh`.
         from_random: whether each tower ("images.", "texts.") began from random weights, for a model made by `fresh`.
     """
@@ -64,13 +57,17 @@ class Model(Encoders):
     def __init__(self, method: Method, image_input: ImageInput, text_input: TextInput) -> None:
         super().__init__()
         self.method, self.input_of_images, self.input_of_texts = method, image_input, text_input
-        self.images = method.image_tower(image_input)
-        self.texts = method.text_tower(text_input)
+        self.images, self.texts = method.towers(image_input, text_input)
         self.similarity: Similarity = method.similarity()
         self.objective_terms: Objective = Objective({}) if method.fitted else method.objective_terms()
         self.relation: Relation | None = None if method.fitted else method.relation()
+        self._blank()
+
+    def _blank(self) -> None:
+        """Nothing noted, fitted, begun or stored yet."""
         self.notes: dict[str, Any] = {}
         self.calibration: Calibration | None = None
+        self.bank: Bank | None = None
         self.from_random: dict[str, bool] = {}
         self.begun: list[str] = []
         self._stored: dict[str, Any] | None = None
@@ -100,7 +97,9 @@ class Model(Encoders):
                 model.begun += [said] if said else []
                 model.from_random[start] = split_tower(source)[1] is None
         if method.learns:
-            model.images.fit_input(model.supply(pairs, store, say).images)
+            seen = model.supply(pairs, store, say)
+            model.images.fit_input(seen.images)
+            method.begin(model, seen, say)
         return model
 
     @property
@@ -115,16 +114,28 @@ class Model(Encoders):
         parts = [m.kind if m.fitted else f"objective {m.objective}"]
         parts += [f"preset {m.preset}"] if m.preset else []
         parts += [f"mode {m.mode}"] if m.mode != "paper" else []
+        parts += [f"elements {self.elements} of {self.prefixes[-1]}"] if self.elements is not None else []
         return f"{self.name}: {', '.join(parts)}"
 
     # ---- training
 
-    def batch(self, pairs: Pairs, image_rows: Any, caption_rows: Any, matches: np.ndarray[Any, Any]) -> Batch:
-        """The batch of these rows of the training pairs, read from disk now."""
+    def batch(
+        self,
+        pairs: Pairs,
+        image_rows: Any,
+        caption_rows: Any,
+        matches: np.ndarray[Any, Any],
+        *,
+        seed: Sequence[int] = (0,),
+    ) -> Batch:
+        """The batch of these rows of the training pairs, read from disk now.
+
+        Args:
+            seed: of what is left out of some of them, for a term that asks.
+        """
         images = self.prepare_images(pairs.images.take(image_rows))
-        captions = pairs.captions
-        tokens = self.texts.tokens([captions[int(c)] for c in caption_rows])
-        return Batch(images, tokens, torch.from_numpy(matches))
+        rows = Rows(np.asarray(image_rows), np.asarray(caption_rows), matches)
+        return batch_of(images, pairs.captions, rows, self.texts, self.objective_terms.containment(), seed)
 
     def training_step(self, batch: Batch, draws: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Forward through towers, similarity and objective: each named term, and `loss`.
@@ -141,12 +152,18 @@ class Model(Encoders):
 
     def _step(self, batch: Batch) -> dict[str, Tensor]:
         images, texts = self.images(batch.images), self.texts(batch.texts)
+        parts = [*batch.parts(images, texts, self.images, self.texts)]
         # Towers may run in bfloat16; a similarity divided by a temperature of 0.05 must not.
         with torch.autocast(self.device.type, enabled=False):
             images, texts = images.float(), texts.float()
             matches = batch.matches.to(self.device)
             scores = score(self.similarity, images.embedding, texts.embedding)
-            terms = self.objective_terms(scores, matches, images, texts)
+            seen: dict[str, Any] = {
+                "similarity": self.similarity,
+                "rows": batch.rows,
+                "parts": [(whole.float(), part.float()) for whole, part in parts],
+            }
+            terms = self.objective_terms(scores, matches, images, texts, **seen)
             if self.relation is not None and self.relation.active():
                 self._relate(self.relation, images, texts, matches, terms)
             return terms
@@ -173,6 +190,36 @@ class Model(Encoders):
             terms[name] = value
             terms["loss"] = terms["loss"] + weight * value
 
+    # ---- the first elements alone
+
+    @property
+    def prefixes(self) -> tuple[int, ...]:
+        """How many first elements its sets may be used with, the last all of them; none unless it was trained so."""
+        return self.method.prefixes()
+
+    def first(self, elements: int) -> Self:
+        """Embed from now on with the first elements of each set alone. What was fitted to others' scores is dropped.
+
+        Raises:
+            DataError: it was not trained nested, or not with so many.
+        """
+        if not self.prefixes:
+            raise DataError(
+                f"elements {elements}: {self.name} was not trained to be used with fewer; leave it out, or train a "
+                "method that can be with nested=true"
+            )
+        if elements not in self.prefixes:
+            raise DataError(f"elements {elements}: expected {' or '.join(str(n) for n in self.prefixes)}, as trained")
+        wanted = None if elements == self.prefixes[-1] else elements
+        if wanted == self.elements:
+            return self
+        if self.bank is not None:
+            # What was cut already cannot be made longer.
+            longer = self.elements is not None and elements > self.elements
+            self.bank = None if longer else self.bank.first(elements)
+        self.elements, self.calibration = wanted, None
+        return self
+
     # ---- identity
 
     def describe(self) -> dict[str, Any]:
@@ -181,17 +228,27 @@ class Model(Encoders):
         A loaded run keeps the description it was written with, so that its fingerprint outlives new fields.
         """
         if self._stored is not None:
-            return dict(self._stored)
-        return {
-            "method": self.name,
-            "fields": asdict(self.method),
-            "images": self.input_of_images.to_json(),
-            "texts": self.input_of_texts.to_json(),
-        }
+            return self.used({**self._stored})
+        return self.used(
+            {
+                "method": self.name,
+                "fields": asdict(self.method),
+                "images": self.input_of_images.to_json(),
+                "texts": self.input_of_texts.to_json(),
+            }
+        )
+
+    def used(self, description: dict[str, Any]) -> dict[str, Any]:
+        """The description with how many elements it is used with, where those are not all."""
+        return description if self.elements is None else {**description, "elements": self.elements}
 
     @classmethod
     def from_description(cls, value: Mapping[str, Any]) -> Model:
         """The model of `describe`, with untrained weights. Raises UnknownName, CheckpointError."""
+        if "members" in value:
+            from .joint import Joint
+
+            return Joint.from_description(value)
         from . import method_class
 
         try:
@@ -199,6 +256,7 @@ class Model(Encoders):
             method = kind(**{name: v for name, v in value["fields"].items() if name not in kind.fixed})
             model = cls(method, ImageInput(**value["images"]), TextInput.from_json(value["texts"]))
             model._stored = {key: value[key] for key in ("method", "fields", "images", "texts")}
+            model.elements = value.get("elements")
             return model
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"run description: {error}; it was written by another version") from None

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from ..embeddings import Embedding, Encoded, Samples
 from ..encoders import RESNETS, Head, ImageInput, ImageTower, MeanNeck, Neck, SampleHead, TextInput, TextTower
-from ..losses import InfoNCE, KLPrior, MatchNLL, Rescored, ScoreLoss, Term, Uniformity
+from ..losses import Inclusion, InfoNCE, KLPrior, MatchNLL, Rescored, ScoreLoss, Term, Uniformity
 from ..similarity import Cosine, SampledMatchProbability, SampleProducts, Similarity
 from .base import Method, Ranges
 from .recipe import PLAIN, Recipe, Stage
@@ -26,9 +26,14 @@ def _samples(encoded: Encoded) -> Embedding:
 
 @dataclass(frozen=True, kw_only=True)
 class PCMETowers(Method):
-    """What PCME, P2RM and MSRM share: towers that give their uncertainty path weights of its own, and two stages."""
+    """What PCME, P2RM and MSRM share: towers that give their uncertainty path weights of its own, and two stages.
+
+    Attributes:
+        inclusion_weight: of the term by which an item lies inside of what is left of it when most words or regions go.
+    """
 
     pairwise: ClassVar[bool] = True
+    ranges: ClassVar[Ranges] = {"inclusion_weight": (0.0, math.inf)}
     published: ClassVar[Mapping[str, Any]] = {
         "dim": 1024,
         "dropout": 0.0,
@@ -42,6 +47,11 @@ class PCMETowers(Method):
         "sampling": "pairs",
         "batch": 128,
     }
+
+    inclusion_weight: float = 0.0
+
+    def further_terms(self) -> dict[str, tuple[float, Term]]:
+        return {**super().further_terms(), "inclusion": (self.inclusion_weight, Inclusion(mode=self.mode))}
 
     @property
     def spread(self) -> bool:

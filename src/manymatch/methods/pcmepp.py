@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from ..encoders import Head, TokenGaussianHead
-from ..losses import InfoNCE, KLPrior, PseudoPositives, ScoreLoss, Term
+from ..losses import Inclusion, InfoNCE, KLPrior, PseudoPositives, ScoreLoss, Term
 from ..similarity import MatchProbability, Similarity
 from .base import Method, Ranges
 from .recipe import PLAIN, Recipe, Stage
@@ -33,6 +33,7 @@ class PCMEpp(Method):
         pseudo_weight: of the same loss on pairs that score at least as high as a true one.
         kl_weight: of the prior on the Gaussians.
         scale, shift: a and b of the match probability at the start; learned.
+        inclusion_weight: of the term by which an item lies inside of what is left of it when most words or regions go.
         start_log_variance: what the log-variance begins around.
         objective: "match" is the published cross-entropy with pseudo-positives; "infonce" reads the same log-odds.
     """
@@ -46,6 +47,7 @@ class PCMEpp(Method):
         "context_heads": (1, 64),
         "pseudo_weight": (0.0, math.inf),
         "kl_weight": (0.0, math.inf),
+        "inclusion_weight": (0.0, math.inf),
         "scale": (1e-3, 1e3),
         "shift": (-1e3, 1e3),
     }
@@ -71,6 +73,7 @@ class PCMEpp(Method):
     context_heads: int = 8
     pseudo_weight: float = 0.1
     kl_weight: float = 1e-4
+    inclusion_weight: float = 0.0
     scale: float = 5.0
     shift: float = 5.0
     start_log_variance: float = -7.0
@@ -82,7 +85,7 @@ class PCMEpp(Method):
             context_heads=self.context_heads,
             dropout=self.dropout,
             start=self.start_log_variance,
-            add_pooled=self.pooling == "max_mean",
+            add_pooled=self.pooling != "published",
         )
 
     def similarity(self) -> Similarity:
@@ -92,6 +95,9 @@ class PCMEpp(Method):
         infonce = self.objective == "infonce"
         loss: ScoreLoss = InfoNCE(self.temperature) if infonce else PseudoPositives(self.pseudo_weight, mode=self.mode)
         return {self.objective: (1.0, loss), "kl": (self.kl_weight, KLPrior(reduction="mean"))}
+
+    def further_terms(self) -> dict[str, tuple[float, Term]]:
+        return {**super().further_terms(), "inclusion": (self.inclusion_weight, Inclusion(mode=self.mode))}
 
     def recipe(self) -> Recipe:
         if self.preset != "published":

@@ -83,7 +83,7 @@ class VSEInfinity(Method):
         return PointHead()
 
     def pool(self, side: Literal["image", "text"]) -> Pool:
-        return GPO()
+        return super().pool(side) if self.pooling == "attention" else GPO()
 
     def similarity(self) -> Similarity:
         return Cosine()

@@ -24,6 +24,7 @@ from ..encoders import (
     TextTower,
 )
 from ..encoders.pretrained import pooled_alone
+from ..errors import DataError
 from ..similarity import Cosine, Order, Similarity
 from .base import Method
 from .recipe import PLAIN, Recipe, Stage
@@ -73,6 +74,11 @@ class VSEpp(Method):
 
     measure: Literal["cosine", "order"] = "cosine"
     train_backbone: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.start == "linear" and self.measure == "order":
+            raise DataError("vsepp.start=linear: the closed form is compared by cosine, not by measure=order")
 
     def head(self, inputs: int, side: Literal["image", "text"]) -> Head:
         if self.measure == "cosine":

@@ -9,12 +9,19 @@ from typing import Any, Literal, get_type_hints
 
 from ..errors import UnknownName
 from ..methods import Method, Recipe, change
+from ..methods.composite import Composite
 from ..methods.recipe import RANGES, Keep, Optimiser, Schedule
 from ..methods.settings import check_ranges, check_value
+from .member_settings import split_members
 
 __all__ = ["TrainConfig", "split_settings"]
 
-_RANGES: dict[str, tuple[float, float]] = {**RANGES, "seed": (0, 2**31), "save_minutes": (0.0, math.inf)}
+_RANGES: dict[str, tuple[float, float]] = {
+    **RANGES,
+    "seed": (0, 2**31),
+    "save_minutes": (0.0, math.inf),
+    "bank": (0, 2**31),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +45,7 @@ class TrainConfig:
         seed: of starting weights, order, dropout and augmentation.
         precision: "auto" takes bfloat16 for the towers where the device multiplies it in hardware, else float32;
             similarity and losses are always float32.
+        bank: training captions, and images, whose scores correct rankings (query bank), of each at most; 0 is no bank.
         save_minutes: between two saves in the middle of an epoch; every epoch's end is saved too.
         device: "auto" takes a GPU when there is one.
     """
@@ -57,6 +65,7 @@ class TrainConfig:
     keep: Keep | None = None
     seed: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    bank: int = 10_000
     save_minutes: float = 3.0
     device: str = "auto"
 
@@ -82,7 +91,7 @@ class TrainConfig:
 
 
 def split_settings(method: str, settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`--set` values that belong to the method, and those of the training config.
+    """`--set` values that belong to the method, and those of the training config; `MEMBER.FIELD` to a method's member.
 
     Raises:
         UnknownName: neither has such a field; offers the nearest of both.
@@ -91,6 +100,8 @@ def split_settings(method: str, settings: Mapping[str, Any]) -> tuple[dict[str, 
     from ..methods import method_class
 
     cls = method_class(method)
+    if issubclass(cls, Composite):
+        return split_members(cls, settings, TrainConfig)
     of_method = {f.name for f in fields(cls)}
     of_config = {f.name for f in fields(TrainConfig)}
     for name in settings:

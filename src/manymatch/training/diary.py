@@ -1,4 +1,4 @@
-"""What the validation split says: each epoch a line of JSON in the run's diary, at the end the run's calibration."""
+"""What the validation split says: each epoch a line of JSON in the run's diary, at the end calibration and bank."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 from ..data.pairs import Pairs
 from ..data.writing import whole_file
-from ..evaluation import calibrate, evaluate
+from ..evaluation import calibrate, evaluate, fit_bank
 from ..methods import Model
 
-__all__ = ["append_row", "calibrated", "measure", "trim_rows"]
+__all__ = ["append_row", "banked", "calibrated", "measure", "trim_rows"]
 
 
 def measure(model: Model, validate: Pairs) -> dict[str, float]:
@@ -34,6 +34,17 @@ def calibrated(model: Model, validate: Pairs | None, tell: Callable[[str], None]
         began = time.perf_counter()
         model.calibration = calibrate(model, validate)
         tell(f"{model.calibration}, {time.perf_counter() - began:.1f} s")
+
+
+def banked(model: Model, pairs: Pairs, validate: Pairs | None, most: int, tell: Callable[[str], None]) -> None:
+    """Give a trained model the query bank of its training pairs, where validation can choose its numbers; say so.
+
+    Args:
+        most: captions and images of the bank, of each at most; 0 gives none.
+    """
+    model.bank = None
+    if validate is not None and most:
+        model.bank = fit_bank(model, pairs, validate, most=most, say=tell)
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:

@@ -18,14 +18,14 @@ __all__ = ["batches"]
 def batches(
     model: Model, pairs: Pairs, sampler: Sampler, plan: Plan, *, seed: int, start: int
 ) -> Iterator[tuple[int, Batch]]:
-    """Step and batch from step `start` on; the order depends on the seed and the step alone.
+    """Step and batch from step `start` on; order and what is left out depend on the seed and the step alone.
 
     Each is for one step: the step may write over features that were read for it alone.
     """
     fresh = getattr(pairs.features, "fresh", False)
 
-    def read(chosen: Rows) -> Batch:
-        batch = model.batch(pairs, chosen.images, chosen.captions, chosen.matches)
+    def read(step: int, chosen: Rows) -> Batch:
+        batch = model.batch(pairs, chosen.images, chosen.captions, chosen.matches, seed=(seed, step))
         if fresh and isinstance(batch.images, Features):
             return replace(batch, images=replace(batch.images, once=True))
         return batch
@@ -33,7 +33,7 @@ def batches(
     with ThreadPoolExecutor(1) as pool:
         ahead = None
         for step, chosen in _rows(pairs, sampler, plan, seed, start):
-            coming = (step, pool.submit(read, chosen))
+            coming = (step, pool.submit(read, step, chosen))
             if ahead is not None:
                 yield ahead[0], ahead[1].result()
             ahead = coming

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from ..data.pairs import Pairs
@@ -29,9 +31,10 @@ def gradient_share(similarity: Similarity, images: Sets, texts: Sets) -> float:
     reached = total = 0
     for row in range(len(images)):
         # Copies: what was encoded for searching takes no gradient.
-        sides = [side.elements[row : row + 1].clone().requires_grad_() for side in (images, texts)]
+        pair = [replace(side[row], elements=side[row].elements.clone().requires_grad_()) for side in (images, texts)]
+        sides = [side.elements for side in pair]
         with torch.enable_grad():
-            scores = score(similarity, Sets(sides[0]), Sets(sides[1]))
+            scores = score(similarity, *pair)
             found = torch.autograd.grad(
                 scores.i2t.sum() + scores.t2i.sum(), sides, allow_unused=True, materialize_grads=True
             )
@@ -44,7 +47,7 @@ def gradient_share(similarity: Similarity, images: Sets, texts: Sets) -> float:
 def health(model: Model, pairs: Pairs) -> dict[str, float]:
     """`elements with gradient` of the first few training pairs, where embeddings are sets; else nothing."""
     rows = [n for n, item in enumerate(pairs.items[: 4 * _PAIRS]) if item.captions][:_PAIRS]
-    if "sets" not in model.similarity.kinds or not rows:
+    if not {"sets", "gaussian_sets"} & set(model.similarity.kinds) or not rows:
         return {}
     images = model.encode_images(pairs.images.take(rows))
     texts = model.encode_texts([pairs.items[n].captions[0] for n in rows])

@@ -16,7 +16,7 @@ from ..methods import Model
 
 __all__ = ["expect_same", "identity_of"]
 
-_FREE = ("save_minutes", "device", "precision", "note")
+_FREE = ("save_minutes", "device", "precision", "note", "bank")
 
 _LOOKED_AT = 8
 """Images whose features are told apart by their numbers."""

@@ -13,7 +13,7 @@ from ..errors import CheckpointError, DataError
 from ..methods import Model
 from ..runs import device_named, load, read_run, save_search
 from .config import TrainConfig
-from .diary import append_row, calibrated, measure, trim_rows
+from .diary import append_row, banked, calibrated, measure, trim_rows
 from .feed import batches
 from .health import health
 from .identity import expect_same, identity_of
@@ -144,6 +144,7 @@ class Run:
         self._note(self.plan.steps)
         best = load(self.out, device=str(self.device))
         calibrated(best, self.validate, self.tell)
+        banked(best, self.pairs, self.validate, self.config.bank, self.tell)
         best.to("cpu")
         best.notes = {**best.notes, **{k: self.model.notes[k] for k in ("steps", "seconds", "best")}}
         save_search(best, self.out, {**self.facts, "finished": True})

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..encoders import ImageTower, TextTower
+from ..encoders.linear_start import LinearStart
 from ..errors import DataError
 from ..methods import Model, Recipe, Stage
 
@@ -27,12 +28,13 @@ def rate_factor(recipe: Recipe, parameter: str, towers: Mapping[str, float] | No
 def tower_rates(model: nn.Module) -> dict[str, float]:
     """Start of a parameter's name -> factor on the learning rate, as the model's towers say of their layers."""
     towers = ((side, getattr(model, side, None)) for side in ("images", "texts"))
-    return {
+    layers = {
         f"{side}.{start}": factor
         for side, tower in towers
         if isinstance(tower, ImageTower | TextTower)
         for start, factor in tower.rates().items()
     }
+    return layers | {f"{name}.": part.rate for name, part in model.named_modules() if isinstance(part, LinearStart)}
 
 
 def make_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -12,11 +12,13 @@ from ..data.check import readable
 from ..data.pairs import Pairs
 from ..errors import CheckpointError
 from ..methods import Model
+from ..methods.joint import Joint
 from ..runs import load, make_folder, read_run, save_search
 from .config import TrainConfig
-from .diary import append_row, calibrated, measure
+from .diary import append_row, banked, calibrated, measure
 from .identity import expect_same, identity_of
 from .loop import Run, Say
+from .members import has_begun, train_members
 from .memory import keep_freed_memory
 from .state import STATE
 
@@ -69,15 +71,21 @@ def train(
     keep_freed_memory()
     out = Path(out)
     tell: Say = say or (lambda line: None)
-    if not resume and any((out / name).is_file() for name in ("run.json", STATE)):
+    if not resume and (has_begun(out) or any((out / name).is_file() for name in ("run.json", STATE))):
         raise CheckpointError(f"train: {str(out)!r} holds a run already; go on with --resume or choose another --out")
+    if isinstance(model, Joint):
+        make_folder(out, "train")
+        return train_members(model, pairs, validate, out, config, resume=resume, say=say, store=store, train=train)
     pairs = _supplied(model, pairs, store, tell) if model.method.learns else pairs
     validate = None if validate is None else _supplied(model, validate, store, tell)
     make_folder(out, "train")
     _warn_of_words(model, pairs, tell)
+    # Of the weights it may have begun with.
+    model.bank = None
     facts = {"data": pairs.describe(), "config": asdict(config)}
     if model.method.fitted:
         return _fit(model, pairs, validate, out, facts, resume, tell)
+    model.objective_terms.prepare(pairs, seed=config.seed, say=tell)
     return Run(model, pairs, validate, out, config, facts, tell, bar=say is not None).go(resume)
 
 
@@ -128,6 +136,7 @@ def _fit(
         model.notes["validation"] = found
         tell(f"fitted in {model.notes['seconds']:.0f} s, validation RSUM {found['RSUM']:.1f}")
     calibrated(model, validate, tell)
+    banked(model, pairs, validate, facts["config"]["bank"], tell)
     (out / "metrics.jsonl").unlink(missing_ok=True)
     append_row(out / "metrics.jsonl", {"fitted": True, **model.notes.get("validation", {})})
     save_search(model, out, {**facts, "finished": True})

@@ -78,7 +78,8 @@ def test_training_on_the_same_towers(data: Path, clip: Path, tmp_path: Path) -> 
     assert rows[-1]["loss"] < rows[0]["loss"]
     assert "RSUM" in call("evaluate", run, "--data", data, "--store", store)
     assert call("train", "pretrained", data, *towers, "--out", tmp_path / "as_it_is")
-    evaluated = [call("evaluate", one, "--data", data, "--no-bank", "--json") for one in (tmp_path / "as_it_is", f"hf:{clip}")]
+    raw = ("--data", data, "--no-bank", "--json")
+    evaluated = [call("evaluate", one, *raw) for one in (tmp_path / "as_it_is", f"hf:{clip}")]
     values = [[row["value"] for row in json.loads(text[text.index("[") :])] for text in evaluated]
     assert values[0] == values[1]
 

@@ -21,7 +21,7 @@ def bank(
     val_split: Annotated[str, typer.Option(help="What chooses alpha and k; never what will be evaluated.")] = "val",
     size: Annotated[
         int, typer.Option("--size", min=1, metavar="N", help="Captions, and images, of the bank, of each at most.")
-    ] = 10_000,
+    ] = 5_000,
     remove: Annotated[bool, typer.Option("--remove", help="Take the run's bank away.")] = False,
 ) -> None:
     """Fit a run's query bank, which training does at its end.

@@ -65,7 +65,7 @@ class TrainConfig:
     keep: Keep | None = None
     seed: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    bank: int = 10_000
+    bank: int = 5_000
     save_minutes: float = 3.0
     device: str = "auto"
 

@@ -37,7 +37,7 @@ def join(
     out: str | Path,
     dim: int = 512,
     weights: Sequence[float] | None = None,
-    bank: int = 10_000,
+    bank: int = 5_000,
     device: str = "auto",
     say: Say | None = _print,
     store: Where = None,

@@ -14,13 +14,12 @@ from PIL import Image
 pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
 pytest.importorskip("onnx", reason="tests make their models with the package onnx")
 
-from onnx_models import image_model, text_model, weights
-
 from manymatch.data.features import Pixels
 from manymatch.encoders.pretrained import open_backbone
 from manymatch.encoders.pretrained.onnx import OnnxBackbone
 from manymatch.encoders.pretrained.onnx_files import onnx_digest
 from manymatch.errors import DataError
+from onnx_models import image_model, text_model, weights
 
 PIXELS = Pixels(np.random.default_rng(0).standard_normal((5, 3, 32, 32)).astype(np.float32))
 

@@ -12,7 +12,6 @@ pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
 pytest.importorskip("onnx", reason="tests make their models with the package onnx")
 pytest.importorskip("transformers", reason="the extra `hf` is not installed")
 
-from onnx_models import image_model, text_model, weights
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 import manymatch as mm
@@ -21,6 +20,7 @@ from manymatch.encoders import MaxMeanPool, PointHead, TextInput
 from manymatch.encoders.pretrained.onnx_texts import OnnxTexts, read_onnx_texts
 from manymatch.encoders.text_input import read_at
 from manymatch.errors import CheckpointError, DataError
+from onnx_models import image_model, text_model, weights
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "red", "blue", "green", "circle", "square", "star", "small", "large")
 TEXTS = ["a small red circle", "blue", "a large green star a square"]

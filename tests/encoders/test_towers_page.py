@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx_models import image_model, text_model
 from PIL import Image
 from typer.testing import CliRunner
 
 import tiny_towers
 from manymatch.cli import app
 from manymatch.methods import method_class
+from onnx_models import image_model, text_model
 
 for package in ("transformers", "peft", "onnxruntime"):
     pytest.importorskip(package)

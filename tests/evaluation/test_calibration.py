@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from evaluation_fakes import FakeModel, made_pairs, one_hot
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import manymatch as mm
@@ -312,8 +312,12 @@ def test_named_at_random_gives_the_probability_of_all_that_is_right(share: float
 @FEW
 @given(worlds())
 def test_the_share_raises_and_never_above_the_ceiling(world: tuple[np.ndarray, np.ndarray]) -> None:
-    curve = fitted(*world, complete=False)
-    plain = fitted(*world)
+    try:
+        curve, plain = fitted(*world, complete=False), fitted(*world)
+    except DataError as error:
+        # A few right answers drawn among the wrong ones may tell nothing: that is refused, and another matter.
+        assume("nothing tells them apart" not in str(error))
+        raise
     assert replace(curve, named=1.0) == plain and 0.1 <= curve.named <= 1
     scores = np.concatenate([[-math.inf, -1e9, 1e9, math.inf], np.linspace(-9, 9, 200), *world])
     p, q = curve.probability(scores), plain.probability(scores)

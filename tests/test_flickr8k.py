@@ -12,7 +12,8 @@ import torch
 import manymatch as mm
 from manymatch.data.pairs import Pairs
 from manymatch.errors import DataError, IndexMismatch
-from manymatch.evaluation import top
+from manymatch.evaluation.banking import biases_of, usable_banks
+from manymatch.evaluation.encoding import scores_of
 from manymatch.methods import Model
 from manymatch.training import TrainConfig, train
 
@@ -78,17 +79,24 @@ def test_search_gives_what_evaluate_ranked(
     model: Model = request.getfixturevalue(name)
     test = photos.split("test")
     index = mm.Index.build(model, test, tmp_path / "photos.index")
-    scores, rows = top(model.similarity, model.encode_texts(test.captions), model.encode_images(test.images), 11)
+    # cca was trained with validation and so has a query bank, dive has none.
+    encoded = model.encode_images(test.images), model.encode_texts(test.captions)
+    banks, _ = usable_banks([model], [name], test, None)
+    source = scores_of([model], [encoded], test, None, biases_of([model], [encoded], test, banks))
+    every = np.concatenate([part for _, part in source.rows("t2i")])
+    rows = np.argsort(-every, axis=1, kind="stable")[:, :11]
+    scores = np.take_along_axis(every, rows, axis=1)
     place = {image: n for n, image in enumerate(test.image_ids)}
     for n in range(0, 5000, 25):
         found = index.search(test.captions[n], k=10)
-        assert found.exact and len(found.hits) == 10
+        assert found.exact and found.bank == (banks is not None) and len(found.hits) == 10
         ours, theirs = [place[hit.id] for hit in found], rows[n, :10].tolist()
         # float16 moves a score by up to 5e-5: only items that close may change places, or the tenth its neighbour.
         for rank, (a, b) in enumerate(zip(ours, theirs, strict=True)):
             if a != b:
                 assert abs(found.hits[rank].score - float(scores[n, rank])) < 1e-4
         np.testing.assert_allclose([h.score for h in found], scores[n, :10], rtol=0, atol=1e-4)
+    assert (name == "cca") == (banks is not None)
     index.close()
 
 

@@ -19,6 +19,7 @@ ROOMS = [
     "errors",
     "choices",
     "draws",
+    "threads",
     "embeddings",
     "calibration",
     "data",

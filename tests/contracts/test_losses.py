@@ -20,7 +20,7 @@ def found(base: type) -> list[type]:
     for module in iter_modules(room.__path__):
         values = vars(import_module(f"manymatch.losses.{module.name}")).values()
         out += [v for v in values if isinstance(v, type) and issubclass(v, base) and v.__module__.endswith(module.name)]
-    return [c for c in out if c is not base]
+    return [c for c in out if c.forward is not base.forward]
 
 
 EXEMPT = {

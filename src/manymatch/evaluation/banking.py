@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from ..data.matches import Matches
 from ..data.pairs import Pairs
 from ..embeddings import Embedding
 from ..errors import DataError
+from ..threads import one_thread
 from .biases import Biases
 from .encoding import Embedded, encode, looks, usable
 from .tiles import Side, Tiles
@@ -215,20 +215,9 @@ def _settings(model: Model, bank: Bank, held_out: Pairs) -> dict[Asking, Setting
         means = torch.from_numpy(prefix_means(nearest).astype(np.float32))
         turned = scores.T.contiguous() if scores is not None and model.similarity.symmetric else None
         scores = _scores(model, queries, gallery) if turned is None else turned
-        with _one_thread():
+        with one_thread():
             out[asking] = _best(scores, *_padded(own[asking]), means)
     return out
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """For many small steps, which busy cores share at many times their price."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _scores(model: Model, queries: Embedding, gallery: Embedding) -> Tensor:

@@ -7,17 +7,15 @@ import math
 import torch
 from torch import Tensor
 
-from ..choices import check_choice
 from ..errors import DataError
-from .anchors import Pairing
-from .base import ScoreLoss, Scores, require_positives
+from .base import Scores, require_positives
 from .choices import Positives, Reduction, Siblings
-from .triplet import in_first_part
+from .hinge import Hinge
 
 __all__ = ["Expanding"]
 
 
-class Expanding(ScoreLoss):
+class Expanding(Hinge):
     """`[margin + max over negatives - min over positives]_+` of every row, both directions.
 
     The authors pool each item into h views and take for a row's positive the least similar of the h columns of its own
@@ -48,16 +46,7 @@ class Expanding(ScoreLoss):
         positives: Positives = "matches",
         siblings: Siblings = "masked",
     ) -> None:
-        super().__init__()
-        check_choice("expanding reduction", reduction, Reduction)
-        if not 0.0 <= all_until <= 1.0:
-            raise DataError(f"expanding: all_until {all_until}, expected a share between 0 and 1")
-        self.margin, self.reduction, self.all_until = margin, reduction, all_until
-        self.pairing = Pairing(positives, siblings)
-        self._warming = all_until == 1.0
-
-    def advance(self, step: int, steps: int, epochs: int = 0) -> None:
-        self._warming = in_first_part(self.all_until, step, steps, epochs)
+        super().__init__(margin, reduction, all_until, positives, siblings)
 
     def forward(self, scores: Scores, matches: Tensor) -> Tensor:
         require_positives(matches)

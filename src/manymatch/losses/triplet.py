@@ -7,17 +7,17 @@ from typing import Literal
 from torch import Tensor
 
 from ..choices import check_choice
-from ..errors import DataError
-from .anchors import Anchors, Pairing
-from .base import ScoreLoss, Scores, require_positives
+from .anchors import Anchors
+from .base import Scores, require_positives
 from .choices import Positives, Reduction, Siblings
+from .hinge import Hinge
 
-__all__ = ["Negatives", "Triplet", "in_first_part"]
+__all__ = ["Negatives", "Triplet"]
 
 Negatives = Literal["hardest", "all", "semi_hard"]
 
 
-class Triplet(ScoreLoss):
+class Triplet(Hinge):
     """`[margin + s(anchor, negative) - s(anchor, positive)]_+` in both directions.
 
     For every positive pair, each side is the anchor once.
@@ -51,17 +51,9 @@ class Triplet(ScoreLoss):
         positives: Positives = "matches",
         siblings: Siblings = "masked",
     ) -> None:
-        super().__init__()
+        super().__init__(margin, reduction, all_until, positives, siblings)
         check_choice("triplet negatives", negatives, Negatives)
-        check_choice("triplet reduction", reduction, Reduction)
-        if not 0.0 <= all_until <= 1.0:
-            raise DataError(f"triplet: all_until {all_until}, expected a share between 0 and 1")
-        self.margin, self.negatives, self.reduction, self.all_until = margin, negatives, reduction, all_until
-        self.pairing = Pairing(positives, siblings)
-        self._warming = all_until == 1.0
-
-    def advance(self, step: int, steps: int, epochs: int = 0) -> None:
-        self._warming = in_first_part(self.all_until, step, steps, epochs)
+        self.negatives = negatives
 
     def forward(self, scores: Scores, matches: Tensor) -> Tensor:
         require_positives(matches)
@@ -81,11 +73,3 @@ class Triplet(ScoreLoss):
             return hinges.sum()
         counted = hinges > 0 if negatives == "semi_hard" else anchors.negatives[anchors.lists]
         return hinges.sum() / counted.sum().clamp(min=1)
-
-
-def in_first_part(share: float, step: int, steps: int, epochs: int = 0) -> bool:
-    """Whether a step lies in the first share of a run, in whole epochs and at least one where the run has epochs; 0 is
-    never, 1 always."""
-    if share and epochs:
-        share = max(1, round(share * epochs)) / epochs
-    return share == 1.0 or step / max(steps, 1) < share

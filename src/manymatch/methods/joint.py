@@ -214,24 +214,19 @@ class Joint(Model):
         )
 
     @classmethod
-    def from_description(cls, value: Mapping[str, Any]) -> Joint:
-        """As `Model.from_description`."""
+    def _described(cls, value: Mapping[str, Any]) -> Joint:
         from . import method_class
 
-        try:
-            kind = JoinedRuns if value["method"] == JoinedRuns.name else method_class(value["method"])
-            method = kind(**{name: v for name, v in value["fields"].items() if name not in kind.fixed})
-            members = {each["name"]: Model.from_description(each) for each in value["members"]}
-            shape = JointShape(**{**value["joint"], "widths": tuple(value["joint"]["widths"])})
-            assert isinstance(method, Composite)
-            joint = cls(method, members, shape)
-            joint._stored = {key: value[key] for key in ("method", "fields", "members", "joint", "images")}
-            joint.elements = value.get("elements")
-            return joint
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(f"run description: {error}; it was written by another version") from None
-        except DataError as error:
-            raise CheckpointError(f"run: {error}") from None
+        kind = JoinedRuns if value["method"] == JoinedRuns.name else method_class(value["method"])
+        method = kind(**{name: v for name, v in value["fields"].items() if name not in kind.fixed})
+        if not isinstance(method, Composite):
+            raise CheckpointError(f"run description: {method.name} joins no members; it was written by another version")
+        members = {each["name"]: Model.from_description(each) for each in value["members"]}
+        shape = JointShape(**{**value["joint"], "widths": tuple(value["joint"]["widths"])})
+        joint = cls(method, members, shape)
+        joint._stored = {key: value[key] for key in ("method", "fields", "members", "joint", "images")}
+        joint.elements = value.get("elements")
+        return joint
 
     def essence(self) -> dict[str, Any]:
         """As `Model.essence`, of every member too."""

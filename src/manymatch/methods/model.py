@@ -245,24 +245,30 @@ class Model(Encoders):
     @classmethod
     def from_description(cls, value: Mapping[str, Any]) -> Model:
         """The model of `describe`, with untrained weights. Raises UnknownName, CheckpointError."""
+        kind: type[Model] = cls
         if "members" in value:
             from .joint import Joint
 
-            return Joint.from_description(value)
-        from . import method_class
-
+            kind = Joint
         try:
-            kind = method_class(value["method"])
-            method = kind(**{name: v for name, v in value["fields"].items() if name not in kind.fixed})
-            model = cls(method, ImageInput(**value["images"]), TextInput.from_json(value["texts"]))
-            model._stored = {key: value[key] for key in ("method", "fields", "images", "texts")}
-            model.elements = value.get("elements")
-            return model
+            return kind._described(value)
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"run description: {error}; it was written by another version") from None
         except DataError as error:
             # A pretrained network that is not where it was, or a library that is not installed.
             raise CheckpointError(f"run: {error}") from None
+
+    @classmethod
+    def _described(cls, value: Mapping[str, Any]) -> Model:
+        """`from_description`, whatever goes wrong."""
+        from . import method_class
+
+        kind = method_class(value["method"])
+        method = kind(**{name: v for name, v in value["fields"].items() if name not in kind.fixed})
+        model = cls(method, ImageInput(**value["images"]), TextInput.from_json(value["texts"]))
+        model._stored = {key: value[key] for key in ("method", "fields", "images", "texts")}
+        model.elements = value.get("elements")
+        return model
 
     def essence(self) -> dict[str, Any]:
         """`describe` without the places where pretrained networks were found: their digests say what they are."""

@@ -10,6 +10,7 @@ import torch
 
 from ..embeddings import Embedding
 from ..methods import Model
+from ..threads import one_thread
 
 __all__ = ["query_time"]
 
@@ -26,15 +27,10 @@ def query_time(
     """
     step = max(len(captions) // _QUERIES, 1)
     chosen = list(captions[::step][:_QUERIES])
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        taken = []
-        with torch.inference_mode():
-            for text in [*chosen[:_WARM], *chosen]:
-                begin = clock()
-                model.similarity(model.encode_texts([text]), images)
-                taken.append(clock() - begin)
-    finally:
-        torch.set_num_threads(threads)
+    taken = []
+    with one_thread(), torch.inference_mode():
+        for text in [*chosen[:_WARM], *chosen]:
+            begin = clock()
+            model.similarity(model.encode_texts([text]), images)
+            taken.append(clock() - begin)
     return median(taken[min(_WARM, len(chosen)) :])

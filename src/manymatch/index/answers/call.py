@@ -9,9 +9,9 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from ...errors import DataError, UnknownName
+from ...threads import one_thread
 from ..collection import Pool, Reading
 from ..filters import Where, read_where
-from ..local.gallery import one_thread
 from .answer import OWNER, Answer
 from .asking import Asked, Options, encode_picture, modality_of, name_of, stored
 from .ranking import rank_many

@@ -207,8 +207,8 @@ def _measure(
     folder: Path, store: Store, similarity: Similarity, modality: Modality, name: str, out: Checkup, told: Told
 ) -> None:
     """Approximate search against exact search, with other queries than those its effort was chosen with."""
+    from ...threads import one_thread
     from ..local.collection import LocalPool
-    from ..local.gallery import one_thread
 
     with store.reading() as snapshot, one_thread():
         view = View(folder, snapshot, lambda: similarity)

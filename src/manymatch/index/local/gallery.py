@@ -6,9 +6,7 @@ them, and what is gone since is passed over.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -21,7 +19,7 @@ from ...similarity import Role, Similarity
 from ..store.rows import Modality
 from .vectors import ASKING, Vectors
 
-__all__ = ["Gallery", "best", "finite_scores", "one_thread", "places", "proxy"]
+__all__ = ["Gallery", "best", "finite_scores", "places", "proxy"]
 
 Array = np.ndarray[Any, Any]
 
@@ -183,26 +181,3 @@ def best(scores: Array, count: int) -> Array:
     found = np.flatnonzero(scores >= last)
     order = np.argsort(-scores[found], kind="stable")
     return np.asarray(found[order[:count]], np.int64)
-
-
-_gate = threading.Lock()
-_inside = 0
-_usual = 1
-"""Threads in `one_thread`, and torch's number when the first of them came: a thread that is born meanwhile would take
-one for its own."""
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One core for what is made of many small steps: on busy cores, sharing them costs 15 to 50 times more."""
-    global _inside, _usual
-    with _gate:
-        _usual = _usual if _inside else torch.get_num_threads()
-        _inside += 1
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        with _gate:
-            _inside -= 1
-        torch.set_num_threads(_usual)

@@ -203,8 +203,8 @@ class View:
 
     def build(self, modality: Modality, snapshot: Snapshot, told: Callable[[str], object]) -> None:
         """Make the modality's candidates of this generation, measure them and put them in place."""
+        from ...threads import one_thread
         from .candidates import Candidates
-        from .gallery import one_thread
 
         shelf = self.shelf(modality, snapshot)
         assert shelf is not None, "only what is due is built"

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import DataError
+from ...threads import one_thread
 from ..add import Batch, fitting
-from ..local.gallery import one_thread, proxy
+from ..local.gallery import proxy
 from ..local.vectors import ASKING, Space
 from ..store.admission import Known, admit
 from ..store.rows import Added, Modality, Record

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...threads import one_thread
 from ..filters import Where
 from ..local.candidates import Plan, asking_proxies, most
-from ..local.gallery import one_thread
 from ..store.rows import MODALITIES, Modality
 from .api import models
 from .plans import EFFORTS, choose, first_ten

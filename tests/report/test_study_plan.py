@@ -38,6 +38,16 @@ def test_settings_are_words_of_the_command_line(tmp_path: Path) -> None:
     assert dict(plan.rows[0].settings) == {"graph": "false", "lr": "0.001", "milestones": "2,3", "sets.epochs": "2"}
 
 
+def test_settings_of_the_study_are_of_every_trained_row(tmp_path: Path) -> None:
+    shared = HEAD.replace("seeds", "set = { dim = 64, epochs = 2 }\nseeds", 1)
+    one = '[[row]]\nname = "c"\nmethod = "dive"\nset = { dim = 32 }\n[[row]]\nname = "d"\nensemble = ["a", "b"]\n'
+    plan = read_plan(plan_file(tmp_path, shared + TWO + one))
+    assert [plan.row(name).settings.get("dim") for name in "abcd"] == ["64", "64", "32", None]
+    assert plan.row("c").settings["epochs"] == "2" and not plan.row("d").settings
+    with pytest.raises(DataError, match=r"set\.seed: found '3', expected seeds"):
+        read_plan(plan_file(tmp_path, shared.replace("dim = 64", "seed = 3") + TWO))
+
+
 def test_paths_may_hold_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = TWO + '[data]\npath = "${PLACE}/pairs.jsonl"\nfeatures = "f.npy"\nfield = { captions = "sentence" }\n'
     monkeypatch.delenv("PLACE", raising=False)
@@ -116,11 +126,13 @@ def test_the_studies_of_the_docs_can_be_read(monkeypatch: pytest.MonkeyPatch) ->
     folder = Path(__file__).parents[2] / "docs" / "results"
     files = sorted(folder.glob("*.toml"))
     assert {"methods", "claims", "sets"} <= {path.stem for path in files}
-    same: dict[str, object] = {}
+    same: dict[tuple[str, str], object] = {}
     for path in files:
         plan = read_plan(path)
         plan.expect_settings()
         assert len(plan.row(plan.rows[0].name).seeds) == 3
         for row in plan.rows:
             if row.method is not None:
-                assert same.setdefault(row.name, (row.method, row.settings)) == (row.method, row.settings), "one folder"
+                folder_of = plan.runs_at if plan.runs_at != "runs" else f"../{path.stem}/runs"
+                made = row.method, row.settings
+                assert same.setdefault((folder_of, row.name), made) == made, "one folder"

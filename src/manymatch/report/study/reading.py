@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...errors import DataError, UnknownName
@@ -24,9 +24,9 @@ def read_plan(path: str | Path) -> Plan:
         UnknownName: a key or a row that does not exist.
     """
     table = read_toml(path)
-    table.knows("title", "about", "data", "seeds", "protocols", "row", "claim", "against", "tested", "runs")
-    seeds = _seeds(table, (0,))
-    rows = tuple(_row(each, seeds) for each in table.tables("row"))
+    table.knows("title", "about", "data", "seeds", "protocols", "row", "claim", "against", "tested", "runs", "set")
+    seeds, shared = _seeds(table, (0,)), _settings(table)
+    rows = tuple(_row(each, seeds, shared) for each in table.tables("row"))
     if not rows:
         raise DataError(f"study: {str(table.file)!r} has no [[row]], expected one or more")
     _expect_once(table, [row.name for row in rows])
@@ -60,7 +60,7 @@ def _data(table: Table) -> DataFiles:
     return DataFiles(path, images, features, pooled, table.paths("truth"), *more)
 
 
-def _row(table: Table, seeds: tuple[int, ...]) -> Row:
+def _row(table: Table, seeds: tuple[int, ...], shared: Mapping[str, str]) -> Row:
     table.knows(
         *("name", "title", "method", "set", "seeds", "image_tower", "text_tower", "pictures"),
         *("join", "dim", "weights", "ensemble", "measure"),
@@ -74,11 +74,9 @@ def _row(table: Table, seeds: tuple[int, ...]) -> Row:
     method, join, ensemble = table.get("method", str), table.several("join", str), table.several("ensemble", str)
     if not method and len(join or ensemble) < 2:
         raise table.wrong(kinds[0], list(join or ensemble), "two rows or more")
-    settings = table.settings("set")
+    settings = _settings(table)
     if method is None and settings:
         raise table.wrong("set", settings, "settings only where a method is trained")
-    if "seed" in settings:
-        raise table.wrong("set.seed", settings["seed"], "seeds = [...] of the row or of the study")
     options = ["--dim", str(table.get("dim", int))] if table.has("dim") else []
     for weight in table.several("weights", float):
         options += ["--weight", f"{weight:g}"]
@@ -89,7 +87,7 @@ def _row(table: Table, seeds: tuple[int, ...]) -> Row:
         table.get("title", str, name),
         _seeds(table, seeds),
         method,
-        settings,
+        {} if method is None else {**shared, **settings},
         table.get("image_tower", str),
         table.get("text_tower", str),
         table.get("pictures", bool, False),
@@ -98,6 +96,13 @@ def _row(table: Table, seeds: tuple[int, ...]) -> Row:
         ensemble,
         table.several("measure", str),
     )
+
+
+def _settings(table: Table) -> dict[str, str]:
+    settings = table.settings("set")
+    if "seed" in settings:
+        raise table.wrong("set.seed", settings["seed"], "seeds = [...] of the row or of the study")
+    return settings
 
 
 def _seeds(table: Table, default: Sequence[int]) -> tuple[int, ...]:

@@ -33,7 +33,7 @@ def join(
     ] = None,
     bank: Annotated[
         int, typer.Option(min=0, help="Training captions, and images, of the query bank, at most; 0 is none.")
-    ] = 10_000,
+    ] = 5_000,
 ) -> None:
     """Make several trained runs one set model.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def test_every_kind_begins_at_the_linear_vector(
     embedding: Embedding, moved: str, kept: tuple[str, ...], start: tuple[LinearStart, Features]
 ) -> None:
     begun, given = start
-    out = begun(Encoded(embedding), given).embedding
+    out = begun(Encoded(embedding), begun.whole(given)).embedding
     assert type(out) is type(embedding)
     vectors = getattr(out, moved)
     whole = torch.nn.functional.normalize(begun.linear.local(given).pooled, dim=-1)
@@ -72,7 +73,7 @@ def test_what_the_head_says_enters_through_the_matrix(start: tuple[LinearStart, 
     sets, shift = Sets(torch.randn(N, 4, D)), torch.randn(D, D)
     with torch.no_grad():
         begun.turn.weight.copy_(shift)
-    out = begun(Encoded(sets), given).embedding.elements
+    out = begun(Encoded(sets), begun.whole(given)).embedding.elements
     whole = torch.nn.functional.pad(begun.linear.local(given).pooled, (0, D - 2))
     torch.testing.assert_close(out, torch.nn.functional.normalize(whole[:, None] + sets.elements @ shift.T, dim=-1))
     assert out.std(dim=1).max() > 0.01, "elements part"
@@ -82,9 +83,20 @@ def test_terms_of_a_loss_see_the_moved_mean_and_samples(start: tuple[LinearStart
     begun, given = start
     mean, spread = torch.randn(N, D), torch.randn(N, D)
     encoded = Encoded(Samples(torch.randn(N, 7, D)), tensors={"mean": mean, "log_sigma": spread})
-    out = begun(encoded, given)
+    out = begun(encoded, begun.whole(given))
     torch.testing.assert_close(out.tensor("mean"), out.embedding.vectors[:, 0])
     assert out.tensor("log_sigma") is spread
+
+
+def test_it_reads_features_before_a_tower_writes_over_them(featured: Pairs) -> None:
+    few = featured.take(range(40))
+    still = {"dropout": 0.0, "feature_dropout": 0.0, "region_drop": 0.0}
+    tower = mm.method("dive", **SMALL, **still, start="linear").build(few).images.train()
+    features = few.images.read_features()
+    assert features.vectors is not None
+    wanted = tower(features).embedding.elements
+    found = tower(replace(features, vectors=features.vectors.copy(), once=True)).embedding.elements
+    assert torch.equal(found, wanted)
 
 
 def test_the_learned_rest_is_that_of_a_random_start(featured: Pairs) -> None:

@@ -147,8 +147,12 @@ class ImageTower(nn.Module):
         raise NotImplementedError
 
     def forward(self, images: Features | Pixels) -> Encoded:
-        encoded = self.head(self.local(images))
-        return encoded if self.start is None else self.start(encoded, images)
+        if self.start is None:
+            return self.head(self.local(images))
+        # First: of features that are for one step, `local` may leave nothing.
+        whole = self.start.whole(images)
+        moved: Encoded = self.start(self.head(self.local(images)), whole)
+        return moved
 
 
 class TextTower(nn.Module):
@@ -229,7 +233,7 @@ class TextTower(nn.Module):
             raise DataError(
                 "texts: this tower reads terms beside words, found words alone; give it what `prepare` gives"
             )
-        moved: Encoded = self.start(encoded, tokens.terms)
+        moved: Encoded = self.start(encoded, self.start.whole(tokens.terms))
         return moved
 
 

@@ -57,10 +57,13 @@ class LinearStart(nn.Module):
         self.turn = nn.Linear(dim, dim, bias=False)
         nn.init.zeros_(self.turn.weight)
 
-    def forward(self, encoded: Encoded, given: Any) -> Encoded:
-        """What the head made of the features or the terms `given`, moved; the same kinds and shapes."""
-        whole = self.linear.local(given).pooled
-        whole = functional.pad(whole, (0, self.turn.in_features - whole.shape[-1]))
+    def whole(self, given: Any) -> Tensor:
+        """linear(x) of n features or terms x, filled up with zeros (n, d)."""
+        found = self.linear.local(given).pooled
+        return functional.pad(found, (0, self.turn.in_features - found.shape[-1]))
+
+    def forward(self, encoded: Encoded, whole: Tensor) -> Encoded:
+        """What the head made of n items, moved from what `whole` gives of them; the same kinds and shapes."""
         embedding = encoded.embedding
         name = next(name for kind, name in _PLACES.items() if isinstance(embedding, kind))
         place = getattr(embedding, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from manymatch.embeddings import Boxes, Gaussians, Points, Samples, Sets
 from manymatch.encoders.joined import Joining, elements_of
 from manymatch.errors import CheckpointError, DataError
 from manymatch.evaluation import ModelScores
+from manymatch.evaluation.encoding import seen
+from manymatch.evaluation.joining import _held_out, _moves
 from manymatch.methods import Model
 from manymatch.methods.composite import JoinedRuns
 from manymatch.methods.joint import Joint, named_members
 from manymatch.training import TrainConfig, train
+from manymatch.training.state import PLAN, STATE
 from tiny_towers import tiny_clip
 
 SMALL = {"dim": 16, "word_dim": 12, "hidden": 8, "batch": 32, "captions": 3, "least_count": 1}
@@ -116,6 +120,21 @@ def test_an_untrained_rotation_is_seeded(runs: dict[str, Path]) -> None:
     torch.testing.assert_close(one @ one.T, torch.eye(20))
 
 
+def test_a_model_is_left_as_it_was(runs: dict[str, Path], splits: tuple[Pairs, ...], tmp_path: Path) -> None:
+    models = [mm.load(runs["cca"]), mm.load(runs["dive"]).train()]
+    mm.join(models, splits[0], out=tmp_path / "run", bank=0, say=None)
+    assert [model.training for model in models] == [False, True]
+    assert [model.images.training for model in models] == [False, True]
+
+
+@pytest.mark.parametrize("count", [2, 6, 7, 20])
+def test_weights_of_many_members_are_chosen_too(count: int) -> None:
+    moves = list(_moves((1.0 / count,) * count))
+    assert len(moves) == count * (count - 1)
+    assert all(min(each) > 0.3 / count and sum(each) == pytest.approx(1.0) for each in moves)
+    assert max(moves[0]) - 1.0 / count == pytest.approx(0.1 if count < 7 else 1.0 / (1.5 * count))
+
+
 # ---- what it can do
 
 
@@ -155,6 +174,34 @@ def test_it_is_measured_and_reported(
     assert "28 rotated to 20" in (tmp_path / "page.html").read_text()
     (note,) = [n for n in mm.evaluate(mm.load(joint), splits[1], resamples=0).notes if "no test of it" in n][:1]
     assert "had its epoch chosen" in note or "chosen on these very pairs" in note
+
+
+def test_it_knows_what_its_members_saw(runs: dict[str, Path], splits: tuple[Pairs, ...], tmp_path: Path) -> None:
+    linear, sets = mm.load(runs["cca"]), mm.load(runs["dive"])
+    sets.notes["seen"]["validation"] = splits[2].digest
+    once = mm.join([linear, sets], splits[0], out=tmp_path / "run", bank=0, say=None)
+    twice = mm.join([once, linear], splits[0], out=tmp_path / "again", bank=0, say=None)
+    wanted = {once: "dive of joint had its epoch", twice: "dive of joint of joint had its epoch"}
+    for model, said in wanted.items():
+        assert [note for note in seen([model], [], splits[2]) if said in note]
+        assert seen([model], [], splits[0]) == ["joint was trained on these very pairs: no test of it"]
+
+
+def test_a_picture_that_cannot_be_read_is_of_no_account(
+    world: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, few = world.image_ids[3], world.take(range(30))
+    monkeypatch.setattr(
+        "manymatch.training.feed.readable",
+        lambda pairs: pairs.without([bad] if bad in pairs.image_ids else [], ["bad"]),
+    )
+    folders = [trained(name, few, tmp_path / name, longest_side=32) for name in ("vsepp", "dive")]
+    said: list[str] = []
+    model = mm.join(folders, few, out=tmp_path / "joint", bank=0, say=said.append)
+    assert not any("trained on other pairs" in line for line in said)
+    assert model.notes["seen"]["training"] == mm.load(folders[0]).notes["seen"]["training"] != few.digest
+    with pytest.raises(DataError, match="vsepp was trained on the 29 images that shall choose the weights"):
+        mm.join(folders, world.take(range(30, 60)), validate=few, out=tmp_path / "a", bank=0, say=None)
 
 
 def test_search_orders_as_evaluate(joint: Path, splits: tuple[Pairs, ...], tmp_path: Path) -> None:
@@ -268,7 +315,74 @@ def test_members_that_cannot_be_joined(
     seeing = mm.method("vsepp", **SMALL).build(world.take(range(12)))
     with pytest.raises(DataError, match=r"cca reads 16 fragments of 12 and 48 pooled and vsepp reads pictures of 32"):
         of(mm.load(runs["cca"]), seeing)
+    ordered = mm.method("vsepp", **SMALL, measure="order").build(few)
+    with pytest.raises(DataError, match=r"vsepp \(vsepp\) cannot be joined: its points are compared by order"):
+        of(mm.load(runs["cca"]), ordered)
     assert not (tmp_path / "a").exists()
+    for name in (STATE, PLAN):
+        begun = tmp_path / "begun" / name
+        begun.parent.mkdir(parents=True)
+        begun.write_bytes(b"")
+        with pytest.raises(CheckpointError, match="holds a run already"):
+            mm.join([runs["cca"], runs["dive"]], few, out=tmp_path / "begun", say=None)
+        begun.unlink()
+
+
+def test_images_without_captions_are_left_out_before_they_are_thinned(
+    runs: dict[str, Path], splits: tuple[Pairs, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("manymatch.evaluation.joining._IMAGES", 3)
+    held = splits[1]
+    items = [replace(item, captions=()) if n < 20 else item for n, item in enumerate(held.items)]
+    found = _held_out(of(mm.load(runs["cca"]), mm.load(runs["dive"])), Pairs(items, features=held.features))
+    assert len(found) == 3 and all(item.captions for item in found.items)
+
+
+def test_members_trained_on_other_features_of_equal_shape(
+    runs: dict[str, Path], joint: Path, splits: tuple[Pairs, Pairs, Pairs]
+) -> None:
+    linear, sets, few = mm.load(runs["cca"]), mm.load(runs["dive"]), splits[0]
+    sets.images.fragment_scale.mean += 0.5 * sets.images.fragment_scale.spread
+    with pytest.raises(DataError, match=r"cca and dive were trained on the same pairs .* \(fragment_scale\.mean diff"):
+        of(linear, sets)
+    with pytest.raises(DataError, match=r"cca-0 of joint and dive were trained on the same pairs"):
+        of(mm.load(joint), sets)
+    sets.notes["seen"]["training"] = "of others"
+    of(linear, sets)
+    # What takes features as they are keeps nothing of them.
+    of(linear, mm.method("vsepp", **SMALL, standardise=False).build(few))
+
+
+def test_nested_members_are_used_with_their_first_elements(splits: tuple[Pairs, Pairs, Pairs]) -> None:
+    few, texts = splits[0].take(range(30)), splits[0].captions[:3]
+    four, more, one, plain = (
+        mm.method("dive", **SMALL, **NARROW, **fields).build(few, seed=seed)
+        for seed, fields in enumerate(
+            ({"nested": True}, {"nested": True}, {"nested": True, "elements": 1}, {"elements": 4})
+        )
+    )
+    assert of(four, more).prefixes == of(four, one).prefixes == (1, 2, 4) and of(four, plain).prefixes == ()
+    model = of(four, one)
+    whole = model.encode_texts(texts).elements
+    assert torch.equal(model.first(2).encode_texts(texts).elements, whole[:, :2])
+    assert model.summary.endswith("dive-2 (dive) x 0.5, elements 2 of 4")
+    assert Model.from_description(model.describe()).elements == 2
+
+
+@pytest.mark.parametrize("tuning", ["tuned", "lora"])
+def test_networks_that_learn_read_pictures_in_the_same_way(tuning: str, world: Pairs, tmp_path: Path) -> None:
+    few = world.take(range(12))
+    made = [
+        mm.method("vsepp", **SMALL, image_tuning=tuning).build(few, image_tower=f"hf:{folder}")
+        for folder in (tiny_clip(tmp_path / "clip"), tiny_clip(tmp_path / "other", seed=1))
+    ]
+    pictures = [few.images[0]]
+    parts = [model.encode_images(pictures) for model in made]
+    model = of(*made)
+    torch.testing.assert_close(model.encode_images(pictures).vectors, model.joining(parts).vectors)
+    frozen = mm.method("vsepp", **SMALL).build(few, image_tower=f"hf:{tmp_path / 'clip'}", store=tmp_path / "store")
+    with pytest.raises(DataError, match=rf"\({tuning}\) and vsepp-2 reads hf:.* \(frozen\)"):
+        of(made[0], frozen)
 
 
 def test_it_does_not_train(joint: Path, splits: tuple[Pairs, ...], tmp_path: Path) -> None:
@@ -289,6 +403,7 @@ def test_damaged_joints_are_refused_in_words(joint: Path, tmp_path: Path) -> Non
 
 def test_names_that_members_are_filed_under(runs: dict[str, Path]) -> None:
     model = mm.load(runs["cca"])
-    found = named_members([model] * 5, ["a.b", "a.b", "keys", "", "ö"])
-    assert list(found) == ["a-b", "a-b-2", "cca", "cca-2", "ö"]
-    assert Joint.of(JoinedRuns(), found).encode_texts(["a red circle"]).vectors.shape == (1, 60)
+    found = named_members([model] * 6, ["a.b", "a.b", "keys", "", "ö", "training"])
+    assert list(found) == ["a-b", "a-b-2", "cca", "cca-2", "ö", "cca-3"]
+    assert Joint.of(JoinedRuns(), found).encode_texts(["a red circle"]).vectors.shape == (1, 72)
+    assert list(named_members([model] * 4, ["a-3", "a", "a", "a"])) == ["a-3", "a", "a-2", "a-4"]

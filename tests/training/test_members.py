@@ -18,6 +18,8 @@ from manymatch.methods.joint import Joint
 from manymatch.methods.manymatch import ManyMatch
 from manymatch.training import TrainConfig, split_settings, train
 from manymatch.training import loop as training_loop
+from manymatch.training.members import _kept_row
+from manymatch.training.state import PLAN, STATE
 
 SETS = {"dim": 16, "word_dim": 12, "hidden": 8, "batch": 20, "least_count": 1, "head_width": 8, "slot_hidden": 16}
 SETS |= {"epochs": 2, "lr": 5e-3}
@@ -70,7 +72,38 @@ def test_what_a_run_notes(whole: Path, splits: tuple[Pairs, Pairs]) -> None:
     rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
     assert [row.get("member") for row in rows] == ["linear", "sets", None]
     assert all("epoch" not in row and row["RSUM"] > 0 for row in rows) and rows[1]["epochs"] == 2
+    for row in rows[:2]:
+        best = mm.load(whole / "members" / row["member"]).notes["best"]
+        assert (row["kept"], row["RSUM"]) == (best["epoch"], best["RSUM"])
+    assert value["notes"]["seen of members"].keys() == {"linear", "sets"}
     assert value["notes"]["validation"]["RSUM"] == rows[2]["RSUM"]
+
+
+def test_the_line_of_a_member_is_of_the_epoch_kept(whole: Path, tmp_path: Path) -> None:
+    lines = [{"step": 3 * n, "epoch": n, "RSUM": value} for n, value in ((1, 100.0), (2, 300.0), (3, 200.0))]
+    (tmp_path / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    model = mm.load(whole / "members" / "sets")
+    model.notes["best"] = {"epoch": 2, "RSUM": 300.0}
+    found = _kept_row(tmp_path, "sets", model)
+    assert found == {"member": "sets", "epochs": 3, "kept": 2, "step": 6, "RSUM": 300.0}
+    model.notes = {}
+    (tmp_path / "metrics.jsonl").write_text('{"fitted": true, "RSUM": 5.0}\n')
+    assert _kept_row(tmp_path, "linear", model) == {"member": "linear", "fitted": True, "RSUM": 5.0}
+
+
+def test_a_run_of_another_make_is_not_gone_on_with(splits: tuple[Pairs, Pairs], tmp_path: Path) -> None:
+    few = splits[0].take(range(30))
+    whole = method().build(few)
+    for name, model, said in (
+        (STATE, whole, "holds a run without members, found manymatch; choose another --out"),
+        (PLAN, whole.members["sets"], "holds a run of several members, found dive; choose another --out"),
+    ):
+        out = tmp_path / model.name
+        (out / name).parent.mkdir(parents=True)
+        (out / name).write_bytes(b"")
+        with pytest.raises(CheckpointError, match=said):
+            train(model, few, out=out, config=CONFIG, resume=True, say=None)
+        assert [path.name for path in out.iterdir()] == [Path(name).parent.name]
 
 
 @pytest.fixture
@@ -143,7 +176,10 @@ def test_without_features_the_sets_are_alone(world: Pairs, tmp_path: Path) -> No
 def test_without_validation_the_weights_are_equal(splits: tuple[Pairs, Pairs], tmp_path: Path) -> None:
     said: list[str] = []
     few = splits[0].take(range(30))
-    made = train(method().build(few), few, out=tmp_path / "run", config=CONFIG, say=said.append)
+    made = train(method().build(few), few, out=tmp_path / "run", config=CONFIG, say=said.append, resume=True)
+    assert [line for line in said if line.startswith("nothing to resume")] == [
+        f"nothing to resume in {tmp_path / 'run'}: starting a new run"
+    ]
     assert made.joining.weights.tolist() == [0.5, 0.5] and made.calibration is made.bank is None
     assert "no validation pairs: nothing is known of the joint's worth" in said
 

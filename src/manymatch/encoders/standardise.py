@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import DataError
 
-__all__ = ["Standardise"]
+__all__ = ["Standardise", "feature_statistics"]
 
 _PIECE = 2**18
 """Numbers brought to scale at a time: 1 MB, which stays in a core's cache from one operation to the next."""
@@ -79,3 +79,12 @@ class Standardise(nn.Module):
             rooted = torch.clamp(piece, min=0, out=place).sqrt_() if root else piece
             torch.sub(rooted, self.mean, out=place).div_(self.spread).clamp_(-self.clip, self.clip)
         return out
+
+
+def feature_statistics(tower: nn.Module) -> dict[str, Tensor]:
+    """Means and spreads of the training features that an image tower keeps, by name: another feature file gives others.
+
+    None of a tower that takes features as they are.
+    """
+    named = ((name.removeprefix("inner."), buffer) for name, buffer in tower.named_buffers())
+    return {name: buffer for name, buffer in named if name.startswith(("fragment_scale.", "pooled_scale."))}

@@ -26,15 +26,21 @@ Embedded = tuple[Embedding, Embedding]
 
 
 def seen(members: Sequence[Model], labels: Sequence[str], pairs: Pairs) -> list[str]:
-    """A note for each model that was trained, or whose epoch was chosen, on these very pairs."""
+    """A note for each model, or member of one, that was trained, or had its epoch chosen, on these very pairs."""
     names = labels if len(labels) == len(members) else [model.name for model in members]
     uses = {"training": "was trained", "validation": "had its epoch chosen"}
-    return [
-        f"{name} {did} on these very pairs: no test of it"
-        for name, model in zip(names, members, strict=True)
-        for what, did in uses.items()
-        if model.notes.get("seen", {}).get(what) == pairs.digest
-    ]
+    notes = []
+    for name, model in zip(names, members, strict=True):
+        whole = {name: model.notes.get("seen", {})}
+        parts = {f"{part} of {name}": saw for part, saw in model.notes.get("seen of members", {}).items()}
+        for what, did in uses.items():
+            # What the whole saw needs no word of each member.
+            for saws in (whole, parts):
+                found = [each for each, saw in saws.items() if saw.get(what) == pairs.digest]
+                notes += [f"{each} {did} on these very pairs: no test of it" for each in found]
+                if found:
+                    break
+    return notes
 
 
 def looks(model: Model, pairs: Pairs) -> bool:

@@ -33,7 +33,7 @@ _IMAGES, _CAPTIONS = 1000, 5000
 _TRAINING_IMAGES, _TRAINING_CAPTIONS = 6000, 15_000
 _BLOCK = 1024
 _STEP = 0.1
-"""Of weights."""
+"""Of weights, at most."""
 
 _TOP = 10
 _RANKED = 1_000_000
@@ -165,13 +165,14 @@ def _set(joint: Joint, weights: Weights) -> None:
 
 def _held_out(joint: Joint, validation: Pairs) -> Pairs:
     """Some of validation, evenly."""
+    validation = validation.captioned()
     rows = np.arange(len(validation))
     while len(rows) > 1 and (
         len(rows) > _IMAGES or sum(len(validation.items[row].captions) for row in rows) > _CAPTIONS
     ):
         count = min(_IMAGES, len(rows) - max(1, len(rows) // 10))
         rows = np.arange(count) * len(validation) // count
-    return usable(looks(joint, validation), validation.take(rows).captioned(), None)[0]
+    return usable(looks(joint, validation), validation.take(rows), None)[0]
 
 
 def _set_of(elements: Tensor) -> Embedding:
@@ -204,7 +205,7 @@ def _mean(alone: Sequence[Scores], weights: Weights) -> Scores:
 
 
 def _best(joint: Joint, images: Sequence[Embedding], texts: Sequence[Embedding], pairs: Pairs) -> Weights:
-    """From equal weights on, moves a tenth from one member to another for as long as RSUM rises."""
+    """From equal weights on, moves a step from one member to another for as long as RSUM rises."""
     found: dict[Weights, float] = {}
 
     def value(weights: Weights) -> float:
@@ -224,12 +225,13 @@ def _best(joint: Joint, images: Sequence[Embedding], texts: Sequence[Embedding],
 
 
 def _moves(weights: Weights) -> Iterator[Weights]:
-    """A step from every member that keeps half of one to every other."""
+    """A step from every member that keeps half of one to every other: a tenth, of seven members and more less."""
+    step = min(_STEP, 1.0 / (1.5 * len(weights)))
     for giving, taking in permutations(range(len(weights)), 2):
-        if weights[giving] >= 1.5 * _STEP - 1e-9:
+        if weights[giving] >= 1.5 * step - 1e-9:
             changed = list(weights)
-            changed[giving] -= _STEP
-            changed[taking] += _STEP
+            changed[giving] -= step
+            changed[taking] += step
             yield tuple(round(weight, 9) for weight in changed)
 
 
@@ -258,6 +260,7 @@ def _rotate(joint: Joint, training: Pairs) -> float:
     joining = joint.joining
     if joining.rotation is None:
         return 1.0
+    training = training.captioned()
     some = training.take(_evenly(len(training), _TRAINING_IMAGES))
     images, captions = usable(looks(joint, some), some, None)[0].images, training.captions
     texts = _evenly(len(captions), _TRAINING_CAPTIONS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NoReturn
 
@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from ..embeddings import Embedding, Sets
 from ..encoders import ImageInput
 from ..encoders.joined import JoinedImages, JoinedTexts, Joining, elements_of
+from ..encoders.standardise import feature_statistics
 from ..errors import CheckpointError, DataError
 from ..losses import Objective
-from ..similarity import Cosine, Similarity, SmoothChamfer
+from ..similarity import Cosine, Order, Similarity, SmoothChamfer
 from .base import Method
 from .composite import Composite, JoinedRuns
 from .model import Model
@@ -50,6 +51,11 @@ class JointShape:
         for name, model in members.items():
             if model.elements is not None:
                 raise DataError(f"join: {name} is used with its first {model.elements} elements; give it with all")
+            if isinstance(model.similarity, Order):
+                raise DataError(
+                    f"join: {name} ({model.name}) cannot be joined: its points are compared by order, expected what "
+                    "cosines compare"
+                )
         probed = {name: model.encode_texts(["a"]) for name, model in members.items()}
         sides = {}
         for name, embedding in probed.items():
@@ -81,6 +87,41 @@ def _expect_same_input(members: Mapping[str, Model]) -> None:
         if found != wanted:
             said = " and ".join(f"{each} reads {_said(members[each].input_of_images)}" for each in (first, name))
             raise DataError(f"join: {said}; members must read the same features, or pictures in the same way")
+    _expect_same_features(members)
+
+
+def _expect_same_features(members: Mapping[str, Model]) -> None:
+    """Features of equal shape may be of different files: those of the same pairs have the same means and spreads.
+
+    A member that takes features as they are (standardise=false) keeps nothing of them to compare.
+    """
+    known: dict[tuple[str, str], tuple[str, Tensor]] = {}
+    for name, model, trained in _trained(members):
+        if trained is None or model.input_of_images.tower != "features":
+            continue
+        for place, found in feature_statistics(model.images).items():
+            first, wanted = known.setdefault((trained, place), (name, found))
+            if not _alike(found, wanted):
+                raise DataError(
+                    f"join: {first} and {name} were trained on the same pairs with different features ({place} "
+                    "differs); members must read the same features"
+                )
+
+
+def _trained(members: Mapping[str, Model]) -> Iterator[tuple[str, Model, str | None]]:
+    """Members, those of a member that is a joint itself, and the digest of what each was trained on."""
+    for name, model in members.items():
+        yield name, model, model.notes.get("seen", {}).get("training")
+        if isinstance(model, Joint):
+            seen = model.notes.get("seen of members", {})
+            for inner, each in zip(model.members, model.models, strict=True):
+                yield f"{inner} of {name}", each, seen.get(inner, {}).get("training")
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    """Equal but for the order in which sums were taken."""
+    one, other = one.detach().double().cpu(), other.detach().double().cpu()
+    return torch.allclose(one, other, rtol=1e-3, atol=1e-4 * float(other.abs().max()))
 
 
 def _reads(inputs: ImageInput) -> dict[str, Any]:
@@ -88,7 +129,9 @@ def _reads(inputs: ImageInput) -> dict[str, Any]:
     if inputs.backbone is None:
         return inputs.to_json()
     facts = inputs.backbone
-    same = {name: value for name, value in facts["identity"].items() if name not in _VARYING}
+    # One that learns is a network of its member's own; what it is built of says how it reads a picture.
+    identity = facts["looking"] if "looking" in facts else facts["identity"]
+    same = {name: value for name, value in identity.items() if name not in _VARYING}
     return {"tower": inputs.tower, "tuning": facts["tuning"], "identity": same}
 
 
@@ -158,8 +201,9 @@ class Joint(Model):
 
     @property
     def prefixes(self) -> tuple[int, ...]:
-        """Those that every member has that is a set; a repeated point has any."""
-        sets = [set(model.prefixes) for model in self.models if any("sets" in k for k in model.similarity.kinds)]
+        """Those that every member has that is a set; a repeated point, and a set of one, has any."""
+        whole = [model for model in self.models if any("sets" in k for k in model.similarity.kinds)]
+        sets = [set(model.prefixes) for model in whole if model.prefixes != (1,)]
         return tuple(sorted(set.intersection(*sets))) if sets else ()
 
     @property
@@ -169,7 +213,8 @@ class Joint(Model):
         parts = [f"{name} ({m.name}) x {w:.3g}" for name, m, w in zip(self.members, self.models, weights, strict=True)]
         total = sum(self.shape.widths)
         turned = f", {total} rotated to {self.shape.dim}" if self.shape.dim < total else ""
-        return f"{self.name}: {' + '.join(parts)}{turned}"
+        used = f", elements {self.elements} of {self.shape.elements}" if self.elements is not None else ""
+        return f"{self.name}: {' + '.join(parts)}{turned}{used}"
 
     # ---- what each member says
 
@@ -264,8 +309,11 @@ def named_members(models: Sequence[Model], names: Sequence[str]) -> dict[str, Mo
     out: dict[str, Model] = {}
     for model, name in zip(models, names, strict=True):
         plain = "".join(letter if letter.isalnum() or letter in "_-" else "-" for letter in name)
-        if not plain or hasattr(nn.ModuleDict, plain):
+        if not plain or hasattr(nn.ModuleDict(), plain):
             plain = model.name
-        many = sum(known == plain or known.startswith(f"{plain}-") for known in out)
-        out[f"{plain}-{many + 1}" if plain in out else plain] = model
+        free, number = plain, 1
+        while free in out:
+            number += 1
+            free = f"{plain}-{number}"
+        out[free] = model
     return out

@@ -1,18 +1,36 @@
-"""The batches of a run in their order, each read from disk while the one before it is computed."""
+"""What a run reads: its pairs, and their batches in order, each read from disk while the one before it is computed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ..data.batches import Rows, Sampler
+from ..data.check import readable
 from ..data.features import Features
 from ..data.pairs import Pairs
 from ..methods import Batch, Model
 from .plan import Plan
 
-__all__ = ["batches"]
+if TYPE_CHECKING:
+    from ..data.store import Where
+
+__all__ = ["batches", "supplied"]
+
+
+def supplied(model: Model, pairs: Pairs, store: Where, tell: Callable[[str], None]) -> Pairs:
+    """The pairs as the image tower reads them, without pictures that cannot be read."""
+    kept = model.supply(pairs, store, tell)
+    if model.image_input == "pixels" and not model.images.takes(kept.images):
+        kept = readable(kept)
+    if len(kept) < len(pairs):
+        tell(
+            f"{len(pairs) - len(kept)} pictures cannot be read and are left out; "
+            f"the first: {kept.problems[len(pairs.problems)]}"
+        )
+    return kept
 
 
 def batches(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..data.pairs import Pairs
+from ..encoders.standardise import feature_statistics
 from ..errors import CheckpointError
 from ..methods import Model
 
@@ -51,12 +52,9 @@ def identity_of(
 
 
 def _digest_of_features(model: Model, pairs: Pairs) -> str:
-    digest, known = hashlib.sha256(), False
-    for name, buffer in model.images.named_buffers():
-        # Means and spreads of the training features: another feature file gives others.
-        if name.removeprefix("inner.").startswith(("fragment_scale.", "pooled_scale.")):
-            digest.update(buffer.detach().cpu().numpy().tobytes())
-            known = True
+    digest, known = hashlib.sha256(), feature_statistics(model.images)
+    for buffer in known.values():
+        digest.update(buffer.detach().cpu().numpy().tobytes())
     if not known and model.image_input == "features":
         # A tower that takes features as they are keeps nothing of them: those of a few images stand for all.
         rows = [n for n, item in enumerate(pairs.items) if item.captions]

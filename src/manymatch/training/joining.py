@@ -16,6 +16,8 @@ from ..methods.composite import JoinedRuns
 from ..methods.joint import Joint, named_members
 from ..runs import device_named, load, make_folder, save_search
 from .diary import append_row, banked, calibrated, measure
+from .feed import supplied
+from .state import holds_run
 
 if TYPE_CHECKING:
     from ..data.store import Where
@@ -50,7 +52,8 @@ def join(
 
     Args:
         runs: two or more run folders or models, of points, Gaussians (their means), or sets of equal size, which read
-            the same features, or pictures in the same way.
+            the same features, or pictures in the same way. Models are used on `device` meanwhile, and end where and as
+            they were.
         pairs: the training split of them all.
         validate: pairs that none of them was trained on; without them the weights are equal, and there is neither
             calibration nor query bank.
@@ -66,26 +69,31 @@ def join(
         The joint, as `load(out)` gives it.
 
     Raises:
-        CheckpointError: a run is in `out` already, or a folder that is no run.
+        CheckpointError: a run is in `out` already, or the beginning of one; a folder that is no run.
         DataError: fewer than two runs, runs that cannot be joined, or weights that are not one positive number each.
     """
     out, tell = Path(out), say or (lambda line: None)
     if len(runs) < 2:
         raise DataError(f"join: found {len(runs)} run, expected at least two")
-    if (out / "run.json").is_file():
+    if holds_run(out):
         raise CheckpointError(f"join: {str(out)!r} holds a run already; choose another --out")
     models = [run if isinstance(run, Model) else load(run) for run in runs]
     names = [run.name if isinstance(run, Model) else Path(run).resolve().name for run in runs]
-    joint = Joint.of(JoinedRuns(dim=dim), named_members(models, names))
-    if weights is not None:
-        scaled_weights(weights, joint)
-    _expect_seen(joint, pairs, validate, tell)
-    make_folder(out, "join")
-    joint.to(device_named(device))
-    pairs = joint.supply(pairs, store, tell)
-    validate = None if validate is None else joint.supply(validate, store, tell)
-    facts = {"data": pairs.describe(), "joined": [str(run) for run in runs if not isinstance(run, Model)]}
-    return finish(joint, pairs, validate, out, facts, weights=weights, bank=bank, tell=tell)
+    began = [(model, model.training, model.device) for model in models]
+    try:
+        joint = Joint.of(JoinedRuns(dim=dim), named_members(models, names)).eval()
+        if weights is not None:
+            scaled_weights(weights, joint)
+        joint.to(device_named(device))
+        pairs = supplied(joint, pairs, store, tell)
+        validate = None if validate is None else supplied(joint, validate, store, tell)
+        _expect_seen(joint, pairs, validate, tell)
+        make_folder(out, "join")
+        facts = {"data": pairs.describe(), "joined": [str(run) for run in runs if not isinstance(run, Model)]}
+        return finish(joint, pairs, validate, out, facts, weights=weights, bank=bank, tell=tell)
+    finally:
+        for model, training, place in began:
+            model.train(training).to(place)
 
 
 def _expect_seen(joint: Joint, pairs: Pairs, validate: Pairs | None, tell: Say) -> None:
@@ -103,6 +111,15 @@ def _expect_seen(joint: Joint, pairs: Pairs, validate: Pairs | None, tell: Say) 
             )
         if trained not in (None, pairs.digest):
             tell(f"note: {name} was trained on other pairs than these {len(pairs)} images")
+
+
+def _seen_of(joint: Joint) -> dict[str, Any]:
+    """What each member noted that it saw, and those of a member that is a joint itself."""
+    out: dict[str, Any] = {}
+    for name, model in zip(joint.members, joint.models, strict=True):
+        out[name] = model.notes.get("seen", {})
+        out |= {f"{inner} of {name}": seen for inner, seen in model.notes.get("seen of members", {}).items()}
+    return {name: seen for name, seen in out.items() if seen}
 
 
 def finish(
@@ -134,7 +151,7 @@ def finish(
     found = fit_join(joint, pairs, validate, weights=weights)
     for line in found.lines() if found is not None else ["no validation pairs: nothing is known of the joint's worth"]:
         tell(line)
-    joint.notes = {"seen": {"training": pairs.digest}}
+    joint.notes = {"seen": {"training": pairs.digest}, "seen of members": _seen_of(joint)}
     row: dict[str, Any] = {"joint": True}
     if found is not None and validate is not None:
         joint.notes |= {"join": found.to_json(), "validation": measure(joint, validate)}

@@ -19,18 +19,18 @@ from ..methods.composite import Composite
 from ..methods.joint import Joint
 from ..runs import device_named, load, read_run
 from .config import TrainConfig
+from .feed import supplied
 from .identity import expect_same, identity_of
 from .joining import finish
 from .member_settings import config_of
-from .state import STATE
+from .state import PLAN, STATE, has_members
 
 if TYPE_CHECKING:
     from ..data.store import Where
 
-__all__ = ["has_begun", "train_members"]
+__all__ = ["train_members"]
 
-_FOLDER = "members"
-_PLAN = f"{_FOLDER}/plan.json"
+_FOLDER = Path(PLAN).parent.name
 
 Say = Callable[[str], None]
 
@@ -50,11 +50,6 @@ class Train(Protocol):
         say: Say | None,
         store: Where,
     ) -> Model: ...
-
-
-def has_begun(out: Path) -> bool:
-    """Whether the training of a composite began there."""
-    return (out / _PLAN).is_file()
 
 
 def train_members(
@@ -93,10 +88,12 @@ def train_members(
         expect_same(out, read_run(out).get("identity"), identity)
         tell(f"trained already: {out}")
         return load(out)
-    if has_begun(out):
+    if has_members(out):
         expect_same(out, _plan(out), identity)
+    elif resume:
+        tell(f"nothing to resume in {out}: starting a new run")
     (out / _FOLDER).mkdir(exist_ok=True)
-    write_json(out / _PLAN, identity)
+    write_json(out / PLAN, identity)
     trained: dict[str, Model] = {}
     seconds: dict[str, float] = {}
     for number, (name, model) in enumerate(zip(joint.members, joint.models, strict=True), 1):
@@ -120,8 +117,8 @@ def train_members(
         seconds[name] = float(trained[name].notes.get("seconds", 0.0))
     made = Joint.of(method, trained, seed=config.seed).to(device_named(config.device))
     facts = {"data": pairs.describe(), "config": asdict(config), "identity": identity}
-    rows = [_last_row(out / _FOLDER / name, name) for name in trained]
-    given = (made.supply(pairs, store, tell), None if validate is None else made.supply(validate, store, tell))
+    rows = [_kept_row(out / _FOLDER / name, name, model) for name, model in trained.items()]
+    given = (supplied(made, pairs, store, tell), None if validate is None else supplied(made, validate, store, tell))
     return finish(made, *given, out, facts, bank=config.bank, tell=tell, seconds=seconds, rows=rows)
 
 
@@ -144,18 +141,20 @@ def _identity(
 
 def _plan(out: Path) -> Any:
     try:
-        return json.loads((out / _PLAN).read_text(encoding="utf-8"))
+        return json.loads((out / PLAN).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"resume: {str(out / _PLAN)!r} cannot be read ({error}); choose another --out") from None
+        raise CheckpointError(f"resume: {str(out / PLAN)!r} cannot be read ({error}); choose another --out") from None
 
 
 def _finished(folder: Path) -> bool:
     return (folder / "run.json").is_file() and bool(read_run(folder).get("finished"))
 
 
-def _last_row(folder: Path, name: str) -> dict[str, Any]:
-    """The last line of a member's diary; its epoch is no epoch of the joint."""
-    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    row = json.loads(lines[-1]) if lines else {}
-    epochs = {"epochs": row.pop("epoch")} if "epoch" in row else {}
-    return {"member": name, **epochs, **row}
+def _kept_row(folder: Path, name: str, model: Model) -> dict[str, Any]:
+    """The line of a member's diary on the epoch that was kept; its epochs are none of the joint."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    epochs = [row["epoch"] for row in rows if "epoch" in row]
+    kept = model.notes.get("best", {}).get("epoch")
+    row = next((row for row in reversed(rows) if row.get("epoch") == kept), {})
+    said = {"epochs": epochs[-1], "kept": kept} if epochs else {}
+    return {"member": name, **said, **{key: value for key, value in row.items() if key != "epoch"}}

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..data.check import readable
 from ..data.pairs import Pairs
 from ..errors import CheckpointError
 from ..methods import Model
@@ -16,11 +15,12 @@ from ..methods.joint import Joint
 from ..runs import load, make_folder, read_run, save_search
 from .config import TrainConfig
 from .diary import append_row, banked, calibrated, measure
+from .feed import supplied
 from .identity import expect_same, identity_of
 from .loop import Run, Say
-from .members import has_begun, train_members
+from .members import train_members
 from .memory import keep_freed_memory
-from .state import STATE
+from .state import STATE, has_members, holds_run
 
 if TYPE_CHECKING:
     from ..data.store import Where
@@ -71,13 +71,14 @@ def train(
     keep_freed_memory()
     out = Path(out)
     tell: Say = say or (lambda line: None)
-    if not resume and (has_begun(out) or any((out / name).is_file() for name in ("run.json", STATE))):
+    if not resume and holds_run(out):
         raise CheckpointError(f"train: {str(out)!r} holds a run already; go on with --resume or choose another --out")
+    _expect_kind(model, out)
     if isinstance(model, Joint):
         make_folder(out, "train")
         return train_members(model, pairs, validate, out, config, resume=resume, say=say, store=store, train=train)
-    pairs = _supplied(model, pairs, store, tell) if model.method.learns else pairs
-    validate = None if validate is None else _supplied(model, validate, store, tell)
+    pairs = supplied(model, pairs, store, tell) if model.method.learns else pairs
+    validate = None if validate is None else supplied(model, validate, store, tell)
     make_folder(out, "train")
     _warn_of_words(model, pairs, tell)
     # Of the weights it may have begun with.
@@ -89,17 +90,11 @@ def train(
     return Run(model, pairs, validate, out, config, facts, tell, bar=say is not None).go(resume)
 
 
-def _supplied(model: Model, pairs: Pairs, store: Where, tell: Say) -> Pairs:
-    """The pairs as the image tower reads them, without pictures that cannot be read."""
-    kept = model.supply(pairs, store, tell)
-    if model.image_input == "pixels" and not model.images.takes(kept.images):
-        kept = readable(kept)
-    if len(kept) < len(pairs):
-        tell(
-            f"{len(pairs) - len(kept)} pictures cannot be read and are left out; "
-            f"the first: {kept.problems[len(pairs.problems)]}"
-        )
-    return kept
+def _expect_kind(model: Model, out: Path) -> None:
+    """Raises CheckpointError where a run began that has members and this has none, or the reverse."""
+    there = "a run of several members" if has_members(out) else "a run without members"
+    if has_members(out) if not isinstance(model, Joint) else (out / STATE).is_file():
+        raise CheckpointError(f"resume: {str(out)!r} holds {there}, found {model.name}; choose another --out")
 
 
 def _warn_of_words(model: Model, pairs: Pairs, tell: Say) -> None:

@@ -17,11 +17,24 @@ from ..methods import Model
 from ..runs import save_tensors
 from .averaging import Average, own_state
 
-__all__ = ["STATE", "read_facts", "read_state", "write_state"]
+__all__ = ["PLAN", "STATE", "has_members", "holds_run", "read_facts", "read_state", "write_state"]
 
 
 STATE = "training/state.safetensors"
 """Where it lies in a run folder."""
+
+PLAN = "members/plan.json"
+"""What members are trained, in the run folder of a composite."""
+
+
+def has_members(out: Path) -> bool:
+    """Whether the training of a composite began there."""
+    return (out / PLAN).is_file()
+
+
+def holds_run(out: Path) -> bool:
+    """Whether there is a run, or the beginning of one."""
+    return any((out / name).is_file() for name in ("run.json", STATE, PLAN))
 
 
 def write_state(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from study_fakes import line, row
 
 from manymatch.report.study.claims import bank_gains, paired_tests, verdicts
-from manymatch.report.study.lines import Line, Spread, _Student, gap, spread_of
+from manymatch.report.study.gaps import Spread, _Student, gap, spread_of
+from manymatch.report.study.lines import Line
 from manymatch.report.study.plan import Claim, DataFiles, Plan
 from manymatch.report.study.quantities import Measured, Quantity, load_measured, save_measured
 
@@ -27,9 +31,14 @@ def plan(*claims: Claim, against: str | None = None) -> Plan:
     return Plan(Path("x"), "t", "", DataFiles(Path("d")), rows, (), against, ("RSUM",), claims)
 
 
-def of_seeds(name: str, values: list[float]) -> Line:
+def of_seeds(name: str, values: Sequence[float], **more: Any) -> Line:
     """A row of which images say nothing."""
-    return Line(row(name), "raw", tuple(range(len(values))), tuple({"x": Quantity(value)} for value in values))
+    return Line(row(name), "raw", tuple(range(len(values))), tuple({"x": Quantity(value)} for value in values), **more)
+
+
+def answered(first: Line, second: Line, *others: Line, **more: float) -> tuple[str, str, float | None]:
+    (found,) = verdicts(plan(claim(first.row.name, second.row.name, "x", **more)), [first, second, *others])
+    return found.answer, found.why, found.corrected
 
 
 @pytest.mark.parametrize(("freedom", "expected"), [(1, 12.706), (4, 2.7764), (10, 2.2281), (26, 2.0555), (1e9, 1.9609)])
@@ -60,21 +69,63 @@ def test_a_row_whose_seeds_agree_by_chance_has_the_spread_of_all() -> None:
 
 
 def test_what_every_seed_gives_alike_has_no_spread_and_gives_none() -> None:
-    fixed, noisy = of_seeds("cca", [5.0, 5.0, 5.0]), of_seeds("b", [1.0, 2.0, 3.0])
+    # The mean of three times 0.35 is another number.
+    same = 0.35
+    fixed, noisy = of_seeds("cca", [same] * 3, fixed=True), of_seeds("b", [1.0, 2.0, 3.0])
     spread = spread_of([fixed, noisy], "x", "raw")
     assert spread == Spread(1.0, 2), "a closed form says nothing of how far others' seeds lie apart"
-    assert gap(fixed, 4.0, "x", spread) == gap(fixed, 4.0, "x", None) and gap(fixed, 4.0, "x", None).p == 0.0
-    assert gap(fixed, 5.0, "x", None).p == 1.0
+    for alone in (fixed, of_seeds("cca", [same], fixed=True)):
+        found = gap(alone, 0.25, "x", spread)
+        assert found == gap(alone, 0.25, "x", None) and found.seeds == 0.0 and found.p is None and not found.doubt
+    agreeing = of_seeds("a", [same] * 3)
+    assert spread_of([agreeing, noisy], "x", "raw") == Spread(math.sqrt(0.5), 4), "trained, its seeds agree by chance"
+    assert gap(agreeing, 0.25, "x", spread).seeds == pytest.approx(1 / math.sqrt(3))
+    mean = replace(noisy, row=replace(noisy.row, method=None, ensemble=("a", "b")))
+    assert spread_of([fixed, mean], "x", "raw") is None, "what is made of others shares runs with them"
 
 
-def test_collapsed_sets_are_below_every_number() -> None:
-    collapsed, spread = of_seeds("a", [-math.inf, -9.0, -math.inf]), of_seeds("b", [-2.0, -2.1, -2.2])
-    assert gap(spread, collapsed, "x", None).value == math.inf and gap(spread, collapsed, "x", None).p == 0.0
-    assert gap(collapsed, collapsed, "x", None).p == 1.0
+@pytest.mark.parametrize(("noise", "most"), [(1.0, 0.06), (8.0, 0.10)])
+def test_rows_that_do_not_differ_are_seldom_said_to(noise: float, most: float) -> None:
+    """One of eleven rows has seeds farther apart than the others, and three seeds do not tell how far."""
+    rng, wrong, times = np.random.default_rng(0), 0, 300
+    for _ in range(times):
+        loud, *others = [of_seeds(f"r{n}", ((n == 0) * (noise - 1) + 1) * rng.normal(size=3)) for n in range(11)]
+        p = gap(loud, others[0], "x", spread_of([loud, *others], "x", "raw")).p
+        wrong += p is not None and p < 0.05
+    assert wrong <= most * times
+
+
+def test_collapsed_sets_are_below_every_number_only_where_every_seed_is() -> None:
+    spread = of_seeds("good", [-2.0, -2.1, -2.2])
+    for first, second in ((spread, "poor"), ("poor", spread)):
+        once, always = (
+            [of_seeds(each, values) if isinstance(each, str) else each for each in (first, second)]
+            for values in ([-math.inf, -2.1, -2.0], [-math.inf] * 3)
+        )
+        assert answered(*once) == ("not decided", "1 of 3 seeds of poor have no finite number", None)
+        assert answered(*always)[0] == ("holds" if second == "poor" else "does not hold")
+    assert answered(of_seeds("good", [-math.inf] * 3), of_seeds("poor", [-math.inf] * 3))[0] == "not decided"
+
+
+def test_what_cannot_be_tested_is_said_plainly() -> None:
+    one = "one seed of good, and no rows that say how far seeds lie apart"
+    assert answered(of_seeds("good", [2.0]), of_seeds("poor", [1.0])) == ("not decided", one, None)
+    assert answered(of_seeds("good", [2.0]), of_seeds("poor", [1.0]), of_seeds("c", [1.0, 1.1]))[2] is not None
+    same = "the difference is in the claimed direction, the same in every seed"
+    assert answered(of_seeds("good", [1.0] * 3), of_seeds("poor", [0.25] * 3)) == ("holds", same, None)
+    assert answered(of_seeds("poor", [0.25] * 3), of_seeds("good", [1.0] * 3))[0] == "does not hold"
+    assert answered(of_seeds("good", [1.0] * 3), of_seeds("poor", [0.25] * 3), within=0.5)[0] == "does not hold"
+    apart = answered(of_seeds("good", [9.0, 10.0, 11.0]), of_seeds("poor", [1.0, 2.0, 3.0]))
+    assert apart[1].endswith("more than seeds explain"), "images have no part in it"
+    small = answered(of_seeds("good", [9.0, 9.1, 9.2]), of_seeds("poor", [8.0, 8.1, 8.2]), margin=4.0)
+    assert small[:2] == (
+        "holds",
+        "the difference is in the claimed direction, and more than seeds explain; it is smaller than 4",
+    )
 
 
 def test_images_count_beside_seeds() -> None:
-    first, second = line("a", [60.0], rng=1), line("b", [40.0], rng=2)
+    first, second = (replace(line(name, [value], rng=n), fixed=True) for n, name, value in ((1, "a", 60), (2, "b", 40)))
     found = gap(first, second, "RSUM", None)
     both = [each.found[0]["RSUM"].contributions for each in (first, second)]
     exact = np.std(60 * (both[0] - both[1])) / math.sqrt(60)  # type: ignore[operator]
@@ -153,5 +204,8 @@ def test_what_was_measured_is_read_again_as_it_was(tmp_path: Path) -> None:
         for kind in ("contributions", "drawn"):
             np.testing.assert_equal(getattr(found.quantities[name], kind), getattr(each, kind))
     assert load_measured(tmp_path / "m" / "x.npz", "other") is None and load_measured(tmp_path / "no", "key") is None
-    (tmp_path / "m" / "x.npz").write_bytes(b"damaged")
-    assert load_measured(tmp_path / "m" / "x.npz", "key") is None
+    whole = (tmp_path / "m" / "x.npz").read_bytes()
+    middle = len(whole) // 2
+    for damaged in (b"damaged", b"", whole[:middle], whole[:200] + bytes(60) + whole[260:], whole[:-middle] + b"PK"):
+        (tmp_path / "m" / "x.npz").write_bytes(damaged)
+        assert load_measured(tmp_path / "m" / "x.npz", "key") is None

@@ -21,6 +21,13 @@ def test_runs_go_seed_by_seed_and_what_is_made_of_others_comes_last(tmp_path: Pa
     assert members["twice-0"] == ["a-0", "a-1"] and members["twice-1"] == ["a-1", "a-0"], "two seeds of one row"
 
 
+def test_what_nothing_of_is_trained_is_fixed(tmp_path: Path) -> None:
+    forms = "".join(f'[[row]]\nname = "{name}"\nmethod = "{name}"\n' for name in ("cca", "cca_tuned"))
+    made = '[[row]]\nname = "c"\njoin = ["cca", "cca"]\n[[row]]\nname = "d"\nensemble = ["a", "cca"]\n'
+    plan = read_plan(plan_file(tmp_path, HEAD + TWO + forms + made))
+    assert [row.name for row in plan.rows if plan.fixed(row)] == ["cca", "c"]
+
+
 def test_only_takes_what_a_row_is_made_of_along(tmp_path: Path) -> None:
     text = HEAD + TWO + '[[row]]\nname = "both"\njoin = ["a", "b"]\nweights = [1, 2.5]\ndim = 32\n'
     claim = '[[claim]]\nname = "c"\ntext = "b beats a"\nbetter = "b"\nworse = "a"\n'
@@ -67,6 +74,11 @@ def test_paths_may_hold_the_environment(tmp_path: Path, monkeypatch: pytest.Monk
         (TWO, r"has no data\.path, expected text"),
         (HEAD, r"has no \[\[row\]\]"),
         (HEAD + TWO + TWO, "two rows are called 'a'"),
+        (HEAD + TWO + '[[row]]\nname = "c"\ntitle = "a"\nmethod = "cca"', "two rows are titled 'a', expected titles"),
+        (
+            HEAD + TWO + '[[row]]\nname = "m"\nensemble = ["a", "b"]\n[[row]]\nname = "j"\njoin = ["a", "m"]',
+            r"row\[j\]\.join: 'm' is an ensemble and no run",
+        ),
         (HEAD.replace("[0, 1]", "[0, 0]") + TWO, r"seeds: found \[0, 0\], expected whole numbers"),
         (HEAD.replace("[0, 1]", "true") + TWO, "seeds: found True, expected a list of which each is a whole number"),
         (HEAD + '[[row]]\nname = "a/b"\nmethod = "cca"', r"row\[a/b\]\.name: found 'a/b', expected letters"),
@@ -118,6 +130,12 @@ def test_settings_are_looked_at_before_anything_is_trained(
 ) -> None:
     plan = read_plan(plan_file(tmp_path, f'{HEAD}[[row]]\nname = "a"\n{settings}\n'))
     with pytest.raises(error, match=told):
+        plan.expect_settings()
+
+
+def test_protocols_are_looked_at_before_anything_is_trained(tmp_path: Path) -> None:
+    plan = read_plan(plan_file(tmp_path, 'protocols = ["own", "jugded"]\n' + HEAD + TWO))
+    with pytest.raises(UnknownName, match=r"protocol in study.toml 'jugded': did you mean 'judged'"):
         plan.expect_settings()
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from ...evaluation.measures import Floats
 from ...evaluation.significance import holm, randomisation_test
-from .lines import Gap, Line, ends_of, gap, spread_of
+from .gaps import Gap, gap, spread_of
+from .lines import Line, ends_of
 from .plan import Claim, Plan
 
 __all__ = ["Test", "Verdict", "bank_gains", "paired_tests", "verdicts"]
@@ -96,7 +97,7 @@ class Verdict:
         why: in words.
         gap: the difference; None where it was not measured.
         first, second: means of both sides.
-        corrected: p, of all claims together.
+        corrected: p, of all claims together; None where there is none.
     """
 
     claim: Claim
@@ -109,23 +110,25 @@ class Verdict:
 
 
 def verdicts(plan: Plan, lines: Sequence[Line]) -> list[Verdict]:
-    """One for each claim, p corrected for their number (Holm)."""
+    """One for each claim, p corrected for how many have one (Holm)."""
     found = [_weighed(claim, lines) for claim in plan.claims]
-    known = [
-        each[0].p if claim.within is None else each[0].within(claim.within)
-        for claim, each in zip(plan.claims, found, strict=True)
-        if not isinstance(each, str)
+    tested = [
+        None if isinstance(each, str) else _p(claim, each[0]) for claim, each in zip(plan.claims, found, strict=True)
     ]
-    corrected = iter(holm(known))
+    corrected = iter(holm([p for p in tested if p is not None]))
     out = []
-    for claim, each in zip(plan.claims, found, strict=True):
+    for claim, each, p in zip(plan.claims, found, tested, strict=True):
         if isinstance(each, str):
             out.append(Verdict(claim, "not measured", each))
-        else:
-            p = next(corrected)
-            answer, why = _answer(claim, each[0], p)
-            out.append(Verdict(claim, answer, why, *each, p))
+            continue
+        sure = None if p is None else next(corrected)
+        answer, why = _plainly(claim, each[0]) if sure is None else _answer(claim, each[0], sure)
+        out.append(Verdict(claim, answer, why, *each, sure))
     return out
+
+
+def _p(claim: Claim, found: Gap) -> float | None:
+    return found.p if claim.within is None else found.within(claim.within)
 
 
 def _weighed(claim: Claim, lines: Sequence[Line]) -> tuple[Gap, float, float] | str:
@@ -146,18 +149,35 @@ def _weighed(claim: Claim, lines: Sequence[Line]) -> tuple[Gap, float, float] | 
     return found, sides[0].mean(claim.metric), second.mean(claim.metric) if isinstance(second, Line) else second
 
 
+def _plainly(claim: Claim, found: Gap) -> tuple[str, str]:
+    """The answer where there is nothing to test."""
+    if found.doubt:
+        return "not decided", found.doubt
+    if claim.within is not None:
+        return "holds" if abs(
+            found.value
+        ) < claim.within else "does not hold", "the difference is the same in every seed"
+    if found.value == 0:
+        return "does not hold", "both are the same in every seed"
+    where = "in the claimed direction" if found.value > 0 else "in the other direction"
+    return "holds" if found.value > 0 else "does not hold", f"the difference is {where}, the same in every seed"
+
+
 def _answer(claim: Claim, found: Gap, p: float) -> tuple[str, str]:
+    chance = " and ".join(name for name, size in (("images", found.images), ("seeds", found.seeds)) if size)
     if claim.within is not None:
         size = f"{claim.within:g}"
         if p < SURE:
-            return "holds", f"the difference is smaller than {size}, by more than images and seeds explain"
+            return "holds", f"the difference is smaller than {size}, by more than {chance} explain"
         if found.low > claim.within or found.high < -claim.within:
             return "does not hold", f"the whole interval is farther from 0 than {size}"
-        return "not decided", f"images and seeds allow differences below and above {size}"
+        return "not decided", f"{chance} allow differences below and above {size}"
+    small = claim.margin is not None and found.high < claim.margin
     if p < SURE and found.value > 0:
-        return "holds", "the difference is in the claimed direction, and more than images and seeds explain"
+        but = f"; it is smaller than {claim.margin:g}" if small else ""
+        return "holds", f"the difference is in the claimed direction, and more than {chance} explain{but}"
     if p < SURE and found.value < 0:
-        return "does not hold", "the difference is in the other direction, and more than images and seeds explain"
-    if claim.margin is not None and found.high < claim.margin:
+        return "does not hold", f"the difference is in the other direction, and more than {chance} explain"
+    if small:
         return "does not hold", f"if there is a difference, it is smaller than {claim.margin:g}"
-    return "not decided", "images and seeds explain a difference of this size"
+    return "not decided", f"{chance} explain a difference of this size"

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from .lines import Line
 from .plan import Plan
 
-__all__ = ["Column", "Group", "groups_of", "shown", "spelt"]
+__all__ = ["Column", "Group", "groups_of", "in_part", "shown", "spelt"]
+
+_COSTS = ("minutes", "CPU minutes", "memory GiB")
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ _HUBS = Group(
 _SETS = Group(
     "Sets",
     "Sets and candidates",
-    "Log circular variance of the elements: -0.7 for four at right angles, -4.5 and below for a set that is one point. "
+    "Log circular variance of the elements: -0.7 for four at right angles, -4.5 and below for a set that is one point, "
+    "-16.1 and below told as -16.1; one element has none. "
     "Elements in use: the percentage of places of a set over which wins are spread. Proxy recall: how many percent of "
     "the exact first ten are among the 200 best by one vector an item.",
     (
@@ -133,9 +136,25 @@ def groups_of(plan: Plan, lines: Sequence[Line]) -> list[Group]:
 
 def _other(protocol: str, known: set[str]) -> Group:
     names = sorted(name for name in known if name.startswith(f"{protocol} "))
-    digits = {name: 3 if "spearman" in name else 1 for name in names}
-    columns = tuple(Column(name, name.removeprefix(f"{protocol} "), digits[name]) for name in names)
+    columns = tuple(
+        Column(
+            name,
+            name.removeprefix(f"{protocol} "),
+            3 if "spearman" in name or "AURC" in name else 1,
+            -1 if any(each in name for each in _LESS) else 1,
+        )
+        for name in names
+    )
     return Group(protocol, f"Protocol {protocol}", "", columns)
+
+
+_LESS = ("AURC", "mean rank", "median rank")
+"""In names of quantities of which less is better."""
+
+
+def in_part(line: Line, quantity: str) -> bool:
+    """Whether a number is the least that it may be: a cost of which a part was not seen."""
+    return line.at_least and quantity in _COSTS
 
 
 def shown(value: float, digits: int) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from ..charts import Interval, figure, ladder
 from ..frame import document, framed, section
 from ..markup import Html, join, tag
 from .claims import Test, Verdict
-from .columns import Column, Group, shown, spelt
+from .columns import Column, Group, in_part, shown, spelt
+from .gaps import Gap
 from .lines import Line
 from .results import Results
 from .table import of_group
@@ -28,6 +29,7 @@ def page(found: Results) -> str:
         *([("Tests", f"Against {_title(found, found.plan.against)}", _tests(found))] if found.tests else []),
         *([("Bank", "What the query bank adds", _gains(found))] if found.gains else []),
         *((group.name, group.title, _table(found, group)) for group in found.groups),
+        *([("Notes", "Notes on rows", _asides(found))] if found.asides else []),
     ]
     parts = [section(number, name, title, inside) for number, (name, title, inside) in enumerate(made, 1)]
     return document(found.plan.title, [_head(found), *framed(parts, [name for name, _, _ in made])])
@@ -44,26 +46,12 @@ def _head(found: Results) -> Html:
         (f"{found.data['captions']:,}", "test captions"),
     ]
     shown_facts = tag("dl", *(tag("div", tag("dt", what), tag("dd", value)) for value, what in facts), class_="facts")
-    notes = [_ORDER, *_late(found), *(f"{name} failed: {why}" for name, why in found.failed.items()), *found.notes]
+    notes = [*found.story, *found.notes]
     told = tag("ul", *(tag("li", note) for note in notes), class_="notes")
     about = tag("p", plan.about, class_="lead") if plan.about else None
     return tag(
         "header", tag("p", "manymatch study", class_="overline"), tag("h1", plan.title), about, shown_facts, told
     )
-
-
-_ORDER = (
-    "Epochs, settings and the numbers of the query bank were chosen on the validation split. The test split was read "
-    "once, after every run of the study had been trained."
-)
-
-
-def _late(found: Results) -> Iterator[str]:
-    if found.late:
-        yield (
-            f"Trained after the test split had been read for other runs, by settings of the file alone: "
-            f"{', '.join(found.late)}."
-        )
 
 
 # ---- at a glance
@@ -126,7 +114,8 @@ def _framed(heads: Sequence[str], rows: Mapping[str, Sequence[Html]], name: str)
 
 
 def _best(lines: Sequence[Line], column: Column) -> float | None:
-    values = [line.mean(column.quantity) for line in lines if column.quantity in line.names]
+    known = [line for line in lines if column.quantity in line.names and not in_part(line, column.quantity)]
+    values = [line.mean(column.quantity) for line in known]
     values = [value for value in values if math.isfinite(value)]
     if not column.best or len(set(values)) < 2:
         return None
@@ -138,10 +127,15 @@ def _cell(line: Line, column: Column, best: float | None) -> Html:
         return tag("td", "–")
     value, sd = line.mean(column.quantity), line.sd(column.quantity)
     text = shown(value, column.digits)
-    if line.at_least and column.quantity in ("minutes", "CPU minutes"):
+    if in_part(line, column.quantity):
         text = f"≥ {text}"
     spread = tag("small", f"± {shown(sd, column.digits)}") if sd else None
-    return tag("td", tag("b", text) if value == best else text, spread)
+    bold = value == best and not in_part(line, column.quantity)
+    return tag("td", tag("b", text) if bold else text, spread)
+
+
+def _asides(found: Results) -> Html:
+    return tag("ul", *(tag("li", each) for each in found.asides), class_="notes")
 
 
 # ---- tests and claims
@@ -200,10 +194,11 @@ def _claims(found: Results) -> Html:
     said = ", ".join(f"{answer}: {count}" for answer, count in counts.items() if count).capitalize()
     told = (
         f"{said}. A difference of two rows over images and seeds: variance over images from the paired bootstrap of "
-        "the seed-averaged difference, variance over seeds from a row's own spread or that of all rows pooled, "
-        "whichever is larger; the interval is Student's 95 %. A claim holds when p, corrected for all claims (Holm), "
-        "is below 0.05 and the difference has the claimed sign; it does not hold when the sign is the other, or when "
-        "the whole interval lies below a margin given for it; else it is not decided."
+        "the seed-averaged difference, where the quantity has one; variance over seeds from a row's own spread or that "
+        "of all trained rows pooled, whichever is larger; the interval is Student's 95 %. A claim holds when p, "
+        "corrected for all claims (Holm), is below 0.05 and the difference has the claimed sign; it does not hold when "
+        "the sign is the other, or, where the sign is not shown, when the whole interval lies below a margin given for "
+        "it; else it is not decided. A difference that is the same in every seed needs no p."
     )
     return join(
         [tag("p", told, class_="lead"), tag("div", *(_claim(found, each) for each in found.verdicts), class_="stack")]
@@ -223,13 +218,17 @@ def _claim(found: Results, verdict: Verdict) -> Html:
             "p",
             f"{claim.metric}{state}: {names[0]} {numbers[0]}, {names[1]} {numbers[1]}; difference ",
             tag("b", _signed(gap.value, digits)),
-            f" [{shown(gap.low, digits)}, {shown(gap.high, digits)}], corrected p {spelt(verdict.corrected)}",
+            "" if verdict.corrected is None else _sure(verdict.corrected, gap, digits),
             class_="num",
         )
     why = f"{verdict.why[:1].upper()}{verdict.why[1:]}."
     parts = [tag("h4", answer, claim.text), measured, tag("p", why, class_="why")]
     parts += [tag("p", each, class_="why") for each in (claim.source, claim.note) if each]
     return tag("article", *parts, class_="query")
+
+
+def _sure(p: float, gap: Gap, digits: int) -> str:
+    return f" [{shown(gap.low, digits)}, {shown(gap.high, digits)}], corrected p {spelt(p)}"
 
 
 def _title(found: Results, name: str | None) -> str:

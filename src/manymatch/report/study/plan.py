@@ -10,7 +10,10 @@ from pathlib import Path
 from ...data.pairs import Pairs
 from ...errors import DataError, Error, UnknownName
 
-__all__ = ["Claim", "DataFiles", "Plan", "Row", "Run"]
+__all__ = ["TESTED", "Claim", "DataFiles", "Plan", "Row", "Run"]
+
+TESTED = ("RSUM", "judged R-precision", "judged nDCG@10")
+"""By what rows are tested where a study does not say it; each only where it is measured."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ class Claim:
         above: the number it is said to exceed.
         metric: of the table, or a quantity of the training diary.
         bank: with the query bank, where runs have one.
-        margin: a difference shown to be smaller than this is said to be none.
+        margin: where the sign is not shown, a difference shown to be smaller than this is said to be none.
         within: the claim is instead that both differ by less than this, whichever is higher.
         note: what the reader should know.
     """
@@ -177,16 +180,28 @@ class Plan:
             turns[other] += 1
         return Run(row, seed, tuple(members))
 
+    def fixed(self, row: Row) -> bool:
+        """Whether nothing of it is trained: a closed form, or made of these alone."""
+        from ...methods import method_class
+
+        if row.method is None:
+            return all(self.fixed(self.row(name)) for name in row.made_of)
+        return method_class(row.method).fitted
+
     def expect_settings(self) -> None:
-        """Look at every row's method and settings before hours of training, not when their turn comes.
+        """Look at protocols and at every row's method and settings before hours of training, not when their turn comes.
 
         Raises:
-            UnknownName: no such method or setting.
+            UnknownName: no such protocol, method or setting.
             DataError: a setting out of its range.
         """
+        from ...evaluation.protocols import PROTOCOLS
         from ...methods import method
         from ...training import TrainConfig, split_settings
 
+        for name in self.protocols:
+            if name not in PROTOCOLS:
+                raise UnknownName(f"protocol in {self.file.name}", name, PROTOCOLS)
         for row in self.rows:
             if row.method is None:
                 continue

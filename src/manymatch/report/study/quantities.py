@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +83,7 @@ def _facts(found: Measured) -> dict[str, object]:
 def load_measured(path: Path, key: str) -> Measured | None:
     """What was saved under this key; None where that is not there, of another key, or damaged."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             facts = json.loads(bytes(file["facts"]))
             if facts["format"] != _FORMAT or facts["key"] != key:
                 return None
@@ -94,6 +96,6 @@ def load_measured(path: Path, key: str) -> Measured | None:
                 )
                 for name, value, summed, drawn in facts["quantities"]
             }
-    except (OSError, ValueError, KeyError, StopIteration):
+    except (OSError, ValueError, KeyError, StopIteration, EOFError, zipfile.BadZipFile, zlib.error):
         return None
     return Measured(key, quantities, tuple(facts["notes"]))

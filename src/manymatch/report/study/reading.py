@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...errors import DataError, UnknownName
-from .plan import Claim, DataFiles, Plan, Row
+from .plan import TESTED, Claim, DataFiles, Plan, Row
 from .tables import Table, read_toml
 
 __all__ = ["read_plan"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,80}")
-_TESTED = ("RSUM", "judged R-precision", "judged nDCG@10")
 
 
 def read_plan(path: str | Path) -> Plan:
@@ -29,7 +28,8 @@ def read_plan(path: str | Path) -> Plan:
     rows = tuple(_row(each, seeds, shared) for each in table.tables("row"))
     if not rows:
         raise DataError(f"study: {str(table.file)!r} has no [[row]], expected one or more")
-    _expect_once(table, [row.name for row in rows])
+    _expect_once(table, "called", [row.name for row in rows])
+    _expect_once(table, "titled", [row.title for row in rows])
     _expect_order(table, rows)
     against = table.get("against", str)
     if against is not None:
@@ -42,7 +42,7 @@ def read_plan(path: str | Path) -> Plan:
         rows,
         table.several("protocols", str),
         against,
-        table.several("tested", str, _TESTED),
+        table.several("tested", str, TESTED),
         tuple(_claim(each, rows) for each in table.tables("claim")),
         table.get("runs", str, "runs"),
     )
@@ -147,10 +147,11 @@ def _known(table: Table, key: str, name: str, rows: Sequence[Row]) -> None:
         raise UnknownName(f"row in {table.file.name}, {table.name(key)}:", name, names)
 
 
-def _expect_once(table: Table, names: Sequence[str]) -> None:
+def _expect_once(table: Table, how: str, names: Sequence[str]) -> None:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise DataError(f"study: {str(table.file)!r}: two rows are called {twice!r}, expected names of their own")
+        what = {"called": "names", "titled": "titles"}[how]
+        raise DataError(f"study: {str(table.file)!r}: two rows are {how} {twice!r}, expected {what} of their own")
 
 
 def _expect_order(table: Table, rows: Sequence[Row]) -> None:
@@ -160,3 +161,7 @@ def _expect_order(table: Table, rows: Sequence[Row]) -> None:
         for name in row.made_of:
             if name not in above:
                 raise UnknownName(f"row above row[{row.name}] in {table.file.name}", name, above)
+        mean = next((other.name for other in rows[:number] if other.ensemble and other.name in row.join), None)
+        if mean is not None:
+            where = f"study: {str(table.file)!r}, row[{row.name}].join"
+            raise DataError(f"{where}: {mean!r} is an ensemble and no run, expected rows that are trained or joined")

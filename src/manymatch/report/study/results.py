@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
 from typing import Any
 
 from ... import __version__
@@ -13,7 +14,7 @@ from .claims import Test, Verdict, bank_gains, paired_tests, verdicts
 from .columns import Group, groups_of
 from .judge import RESAMPLES
 from .lines import Line
-from .plan import Plan
+from .plan import TESTED, Plan
 
 __all__ = ["Results", "results_of"]
 
@@ -49,7 +50,7 @@ class Results:
     notes: Sequence[str]
 
     def json(self) -> dict[str, Any]:
-        """Plain values, numbers of six digits, no infinity: null, and what is infinite named beside it."""
+        """Plain values, numbers of six digits; null where one is not finite, which "not_finite" beside it says."""
         plan = self.plan
         return {
             "format": _FORMAT,
@@ -67,6 +68,26 @@ class Results:
             "notes": list(self.notes),
         }
 
+    @property
+    def story(self) -> list[str]:
+        """How the study went, in sentences: what was chosen on what, which runs were late and which failed."""
+        out = ["Epochs, settings and the numbers of the query bank were chosen on the validation split."]
+        if not self.late and not self.failed:
+            out[0] += " The test split was read once, after every run of the study had been trained."
+        if self.late:
+            why = "Trained after the test split had been read for other runs, by settings of the file alone"
+            out.append(f"{why}: {', '.join(self.late)}.")
+        return out + [f"{name} failed: {why}" for name, why in self.failed.items()]
+
+    @property
+    def asides(self) -> list[str]:
+        """Notes that are not of all rows, each with the rows it is of."""
+        titles: dict[str, list[str]] = {}
+        for line in self.lines:
+            for note in line.notes:
+                titles.setdefault(note, []).append(f"{line.row.title}{' with bank' if line.state == 'bank' else ''}")
+        return [f"{', '.join(named)}: {note}" for note, named in titles.items()]
+
     def _row(self, line: Line) -> dict[str, Any]:
         row = line.row
         made = {"method": row.method, "join": list(row.join), "ensemble": list(row.ensemble), "set": dict(row.settings)}
@@ -77,6 +98,7 @@ class Results:
             "state": line.state,
             "seeds": list(line.seeds),
             "costs_known_in_part": line.at_least,
+            "notes": list(line.notes),
             "quantities": {name: _summary(line, name) for name in self._kept(line)},
         }
 
@@ -94,15 +116,28 @@ def results_of(
     data = {**pairs.describe(), "captions": len(pairs.captions), "truth": [path.name for path in plan.data.truth]}
     common = set.intersection(*(set(line.notes) for line in lines)) if lines else set()
     notes = [note for note in lines[0].notes if note in common] if lines else []
+    notes += _untested(plan, lines)
     kept = [replace(line, notes=tuple(note for note in line.notes if note not in common)) for line in lines]
     gains, tests = bank_gains(plan, lines), paired_tests(plan, lines)
     return Results(plan, data, kept, groups_of(plan, lines), tests, gains, verdicts(plan, lines), failed, late, notes)
 
 
+def _untested(plan: Plan, lines: Sequence[Line]) -> list[str]:
+    """A note for what was to be tested and no row has; what is tested unasked may well be lacking."""
+    known = list(dict.fromkeys(name for line in lines for name in line.names))
+    out = []
+    for name in plan.tested:
+        if known and name not in known and name not in TESTED:
+            near = get_close_matches(name, known, n=1, cutoff=0.4)
+            out.append(f"tested: no row has {name!r}" + (f"; the nearest that one has is {near[0]!r}" if near else ""))
+    return out
+
+
 def _summary(line: Line, name: str) -> dict[str, Any]:
     low, high = line.interval(name)
-    values = [_number(value) for value in line.values(name)]
-    return _plain({"mean": line.mean(name), "sd": line.sd(name), "low": low, "high": high, "values": values})
+    values = {f"values[{n}]": value for n, value in enumerate(line.values(name))}
+    found = _plain({"mean": line.mean(name), "sd": line.sd(name), "low": low, "high": high, **values})
+    return {"values": [found.pop(key) for key in values], **found}
 
 
 def _claim(verdict: Verdict) -> dict[str, Any]:
@@ -113,8 +148,8 @@ def _claim(verdict: Verdict) -> dict[str, Any]:
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _number(value) if isinstance(value, float) else value for key, value in values.items()}
-
-
-def _number(value: float) -> float | None:
-    return float(f"{value:.6g}") if math.isfinite(value) else None
+    """Floats of six digits; one that is not finite is null, and named with what it is under "not_finite"."""
+    floats = {key: value for key, value in values.items() if isinstance(value, float)}
+    odd = {key: repr(value) for key, value in floats.items() if not math.isfinite(value)}
+    short = {key: None if key in odd else float(f"{value:.6g}") for key, value in floats.items()}
+    return {**values, **short, **({"not_finite": odd} if odd else {})}

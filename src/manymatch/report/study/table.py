@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from .claims import Test
-from .columns import Column, Group, shown, spelt
+from .columns import Column, Group, in_part, shown, spelt
 from .lines import Line
 from .results import Results
 
@@ -16,7 +16,7 @@ def markdown(found: Results) -> str:
     """All tables, one below the other."""
     plan = found.plan
     parts = [f"# {plan.title}", plan.about]
-    parts.append(_how(found))
+    parts += [_how(found), _bullets([*found.story, *found.notes])]
     for group in found.groups:
         parts += [f"## {group.title}", group.told, _table(_lines(found.lines, group))]
     if found.tests:
@@ -26,7 +26,8 @@ def markdown(found: Results) -> str:
         parts += ["## What the bank adds", f"With less without; {_TESTED}", _table(_tests(found.gains))]
     if found.verdicts:
         parts += ["## Claims", _table(_claims(found))]
-    parts += [f"`{name}` failed: {why}" for name, why in found.failed.items()]
+    if found.asides:
+        parts += ["## Notes on rows", _bullets(found.asides)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -40,6 +41,10 @@ def _how(found: Results) -> str:
         f"{found.data['name']}: {found.data['images']:,} images, {found.data['captions']:,} captions. Mean ± standard "
         f"deviation over {seeds} seed{'' if seeds == '1' else 's'}."
     )
+
+
+def _bullets(said: Sequence[str]) -> str:
+    return "\n".join(f"- {each}" for each in said)
 
 
 def _lines(lines: Sequence[Line], group: Group) -> Iterator[list[str]]:
@@ -63,7 +68,7 @@ def _cell(line: Line, column: Column) -> str:
     if column.quantity not in line.names:
         return ""
     sd = line.sd(column.quantity)
-    least = "≥ " if line.at_least and column.quantity in ("minutes", "CPU minutes") else ""
+    least = "≥ " if in_part(line, column.quantity) else ""
     spread = f" ± {shown(sd, column.digits)}" if sd else ""
     return f"{least}{shown(line.mean(column.quantity), column.digits)}{spread}"
 
@@ -77,7 +82,7 @@ def _tests(tests: Sequence[Test], states: bool = False) -> Iterator[list[str]]:
 
 
 def _claims(found: Results) -> Iterator[list[str]]:
-    yield ["claim", "answer", "metric", "difference", "95 % over images and seeds", "p corrected", "why"]
+    yield ["claim", "answer", "metric", "difference", "95 %", "p corrected", "why"]
     for each in found.verdicts:
         gap = each.gap
         numbers = ["", ""] if gap is None else [shown(gap.value, 2), f"{shown(gap.low, 2)} to {shown(gap.high, 2)}"]

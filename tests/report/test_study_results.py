@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,10 +26,13 @@ from manymatch.embeddings import Points, Sets
 from manymatch.evaluation import fit_bank
 from manymatch.evaluation.scores import ModelScores
 from manymatch.report.study import read_plan, study
+from manymatch.report.study.folders import lock
+from manymatch.report.study.judge import Judge, _healthy
 from manymatch.report.study.neighbours import hub_skew, proxy_recall
 from manymatch.report.study.page import page
 from manymatch.report.study.results import results_of
 from manymatch.report.study.runs import folder_of
+from manymatch.report.study.study import _alone, _opened
 from manymatch.report.study.table import markdown
 from manymatch.runs import save_search
 from manymatch.similarity import Cosine, SmoothChamfer
@@ -146,8 +152,116 @@ def test_rows_that_came_later_and_runs_that_failed_are_named(folder: Path) -> No
     found = results_of(plan, test, lines, {"sets-1": "it <broke>"}, ["sets-0"])
     words = Checked(page(found)).words
     assert "sets-1 failed: it <broke>" in words and "other runs, by settings of the file alone: sets-0." in words
-    assert "`sets-1` failed" in markdown(found) and found.json()["trained_after_test_was_read"] == ["sets-0"]
+    told = markdown(found)
+    assert "- sets-1 failed: it <broke>" in told and "of the file alone: sets-0." in told
+    assert found.json()["trained_after_test_was_read"] == ["sets-0"]
+    assert "read once" not in words + told, "it was not"
     Checked(page(results_of(plan, test, [], {"sets-1": "broke"}, [])))
+
+
+def test_a_bank_that_may_not_be_used_leaves_the_raw_numbers(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "world", tmp_path / "world")
+    (tmp_path / "study.toml").write_text(ROWS.replace('"own"]', '"own", "uncertainty"]'))
+    plan = read_plan(tmp_path / "study.toml")
+    runs = tmp_path / "runs"
+    shutil.copytree(folder / "out" / "runs", runs)
+    pairs, place = plan.data.read(), runs / "points-0"
+    model = mm.load(place)
+    model.bank = fit_bank(model, pairs.split("test"), pairs.split("val"), most=50)
+    save_search(model, place, {"finished": True})
+    said: list[str] = []
+    found = Judge(plan, runs, said.append).measured(plan.run("points", 0))
+    assert list(found) == ["raw"] and "would be peeking" in " ".join(found["raw"].notes)
+    again = Judge(plan, runs, said.append)
+    assert list(again.measured(plan.run("points", 0))) == ["raw"] and len(said) == 1, "nor is it tried again"
+    other = Judge(plan, runs, said.append).measured(plan.run("points", 1))
+    assert list(other) == ["raw", "bank"] and not any("query bank" in note for note in other["raw"].notes)
+    sets = again.measured(plan.run("sets", 0))["raw"].quantities
+    assert 0 <= sets["uncertainty t2t specificity"].value <= 100 and len(said) == 3
+    path = tmp_path / "world" / "captions.jsonl"
+    path.write_text(path.read_text() + "\n")
+    Judge(plan, runs, said.append).measured(plan.run("sets", 0))
+    assert len(said) == 4, "the file holds something else"
+
+
+def test_one_element_has_no_spread_and_a_point_no_end(folder: Path) -> None:
+    test = Pairs.read(folder / "world" / "captions.jsonl").split("test")
+    images = Sets(torch.nn.functional.normalize(torch.randn(len(test), 1, 4), dim=-1))
+    texts = Sets(torch.ones(len(test.captions), 2, 4) / 2)
+    found = dict(_healthy(images, texts, test))
+    assert "image log circular variance" not in found and "image effective slots" in found
+    assert found["caption log circular variance"] == pytest.approx(-16.118, abs=1e-3)
+
+
+def test_what_was_there_when_the_test_split_was_read_is_known_by_its_weights(tmp_path: Path) -> None:
+    def trained(*names: str, weights: bytes = b"w") -> None:
+        for name in names:
+            (tmp_path / name).mkdir(exist_ok=True)
+            (tmp_path / name / "study.json").write_text("{}")
+            (tmp_path / name / "model.safetensors").write_bytes(weights)
+            (tmp_path / name / "run.json").write_text('{"format": 1, "finished": true}')
+
+    trained("a-0", "a-1", "other-0")
+    assert _opened(tmp_path, ["a-0", "a-1"]) == []
+    assert _opened(tmp_path, ["a-0", "other-0"]) == [], "of another study, and there before"
+    trained("b-0")
+    trained("a-1", weights=b"anew")
+    for _ in range(2):
+        assert _opened(tmp_path, ["a-0", "a-1", "b-0"]) == ["a-1", "b-0"]
+    (tmp_path / "test_read.json").write_text('{"trained": ["a-0"]}')
+    assert _opened(tmp_path, ["a-0", "b-0"]) == ["b-0"], "where names alone were written"
+    trained("a-0", weights=b"anew")
+    assert _opened(tmp_path, ["a-0", "b-0"]) == ["a-0", "b-0"]
+
+
+def test_studies_of_the_same_runs_measure_one_after_the_other(tmp_path: Path) -> None:
+    said: list[str] = []
+    handle = lock(tmp_path / "measure.lock")
+    assert handle is not None
+
+    def say(line: str) -> None:
+        said.append(line)
+        os.close(handle)
+
+    with _alone(tmp_path, say):
+        assert said == ["another study is measuring these runs; waiting for it"]
+        assert lock(tmp_path / "measure.lock") is None
+
+
+def test_notes_and_numbers_without_end_are_told(folder: Path) -> None:
+    plan = replace(read_plan(folder / "study.toml"), tested=("RSUM", "RSUMM"))
+    test = Pairs.read(folder / "world" / "captions.jsonl").split("test")
+    ends = {"validation RSUM": -math.inf}
+    points = replace(line("points", [50.0, 52.0], more=ends), row=plan.rows[0], notes=("all", "a <note>"))
+    sets = replace(line("sets", [55.0, 56.0], rng=4), row=plan.rows[1], notes=("all",))
+    found = results_of(plan, test, [points, sets], {}, [])
+    assert found.notes == ["all", "tested: no row has 'RSUMM'; the nearest that one has is 'RSUM'"]
+    words = Checked(page(found)).words
+    for said in ("points: a <note>", "tested: no row has 'RSUMM'"):
+        assert said in words and f"- {said}" in markdown(found)
+    first = found.json()["rows"][0]
+    assert first["notes"] == ["a <note>"]
+    assert first["quantities"]["validation RSUM"]["not_finite"] == {
+        "mean": "-inf",
+        "values[0]": "-inf",
+        "values[1]": "-inf",
+    }
+    assert first["quantities"]["validation RSUM"]["values"] == [None, None]
+    assert "not_finite" not in first["quantities"]["RSUM"] and len(first["quantities"]["RSUM"]["values"]) == 2
+
+
+def test_the_best_is_the_least_where_less_is_better_and_no_cost_known_in_part(folder: Path) -> None:
+    plan = replace(read_plan(folder / "study.toml"), protocols=("own", "uncertainty", "slices"))
+    test = Pairs.read(folder / "world" / "captions.jsonl").split("test")
+    names = ("uncertainty t2i AURC by score", "slices i2t mean rank short", "minutes", "memory GiB")
+    points = replace(line("points", [50.0], more=dict.fromkeys(names, 1.0)), row=plan.rows[0], at_least=True)
+    sets = replace(line("sets", [50.0], more=dict.fromkeys(names, 2.0)), row=plan.rows[1])
+    both = replace(line("both", [50.0], more=dict.fromkeys(names, 3.0)), row=plan.rows[2])
+    found = results_of(plan, test, [points, sets, both], {}, [])
+    text = page(found)
+    assert all(f"<b>{each}</b>" in text for each in ("1.000", "1.0", "2.0"))
+    assert not any(f"<b>{each}</b>" in text for each in ("2.000", "3.0", "3.000", "≥ 1.0"))
+    assert text.count("<b>2.0</b>") == 2 and text.count("≥ 1.0") == 2 and markdown(found).count("≥ 1.0") == 2
 
 
 def test_hubs_and_proxies() -> None:

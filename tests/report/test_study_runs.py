@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from study_fakes import CHILD, HEAD, TWO, plan_file
 
 from manymatch.errors import CheckpointError
 from manymatch.report.study import read_plan
-from manymatch.report.study.runs import Training, folder_of
+from manymatch.report.study.runs import Training, _Child, folder_of
 
 STUDY = """
 import sys
@@ -75,6 +76,48 @@ def test_other_settings_under_one_name_are_refused(folder: Path) -> None:
     plan_file(folder, HEAD + TWO.replace("elements = 2", "elements = 3"))
     with pytest.raises(CheckpointError, match=r'b-0. was made with other settings: set \{"elements": "2"\}, now .*"3"'):
         trained(folder)
+
+
+def test_a_join_of_runs_of_other_settings_is_another_join(folder: Path) -> None:
+    joined = '[[row]]\nname = "j"\njoin = ["a", "b"]\n'
+    plan_file(folder, HEAD + TWO + joined)
+    trained(folder)
+    for seed in (0, 1):
+        shutil.rmtree(folder / "runs" / f"b-{seed}")
+    plan_file(folder, HEAD + TWO.replace("elements = 2", "elements = 3") + joined)
+    with pytest.raises(CheckpointError, match=r"j-0. was made with other settings: of "):
+        trained(folder)
+
+
+def test_a_bank_is_fitted_as_large_as_the_row_says(folder: Path) -> None:
+    plan_file(folder, HEAD.replace("0, 1", "0") + TWO.replace("elements = 2", "elements = 2, bank = 1000"))
+    trained(folder)
+    sizes = {}
+    for name in ("a", "b"):
+        place = folder / "runs" / f"{name}-0"
+        described = json.loads((place / "run.json").read_text())
+        del described["bank"]
+        (place / "run.json").write_text(json.dumps(described))
+        program = (sys.executable, "-c", f"import sys; open({str(place / 'words')!r}, 'w').write(' '.join(sys.argv))")
+        plan = read_plan(folder / "study.toml").only([name])
+        Training(plan, folder / "runs", 1, 1, lambda line: None, program=program, banks=True).go()
+        sizes[name] = (place / "words").read_text().partition(" --size ")[2]
+    assert sizes == {"a": "", "b": "1000"}
+
+
+def test_a_child_that_ends_as_it_is_stopped_has_its_cost_noted(folder: Path) -> None:
+    training = Training(read_plan(folder / "study.toml"), folder / "runs", 1, 1, lambda line: None)
+    run = training.plan.run("a", 0)
+    place = folder_of(folder / "runs", run)
+    place.claim(training.plan.data)
+    lock = place.lock()
+    assert lock is not None
+    place.begin("train", 1)
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    training._children = [_Child(run, place, "train", process, time.perf_counter(), lock)]
+    training._stop()
+    assert not training._children and place.cost is not None and place.cost.whole
 
 
 def test_a_run_that_no_study_made_is_refused(folder: Path) -> None:

@@ -19,7 +19,11 @@ def study(
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", metavar="ROW", help="Train only this row. Repeat it. Nothing is measured meanwhile."),
+        typer.Option(
+            "--only",
+            metavar="ROW",
+            help="Train only this row and its members; measuring waits for the others. Repeat it.",
+        ),
     ] = None,
 ) -> None:
     """Train methods with several seeds, then measure and compare them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from ...errors import CheckpointError, DataError
 from ...runs import make_folder, read_run
 from .plan import DataFiles, Run
 
-__all__ = ["Cost", "RunFolder"]
+__all__ = ["Cost", "RunFolder", "digest_of", "lock", "trained_in"]
 
 _ASKED, _COST, _LOCK, _LOG = "study.json", "cost.json", "study.lock", "train.log"
 _TAIL = 16_384
@@ -160,16 +161,38 @@ class RunFolder:
 
     def lock(self) -> int | None:
         """A handle that keeps others out as long as it, or a child that inherits it, is open; None: somebody is in."""
-        handle = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            return None
-        except OSError:
-            # A file system without locks: two studies in one folder are the user's to avoid.
-            return handle
+        return lock(self.path / _LOCK)
+
+
+def lock(path: Path) -> int | None:
+    """A handle that keeps others out of what the file stands for as long as it is open; None: somebody is in."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    except OSError:
+        # A file system without locks: two studies in one folder are the user's to avoid.
         return handle
+    return handle
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def trained_in(runs: Path) -> dict[str, str]:
+    """Name of each run that a study, whichever, has trained to its end -> SHA-256 of its weights."""
+    found = {}
+    for folder in sorted(runs.iterdir()):
+        weights = folder / "model.safetensors"
+        made = all((folder / name).is_file() for name in (_ASKED, "run.json", weights.name))
+        if made and read_run(folder).get("finished", True):
+            found[folder.name] = digest_of(weights)
+    return found
 
 
 def _asked(run: Run, data: DataFiles) -> dict[str, Any]:
@@ -185,6 +208,7 @@ def _asked(run: Run, data: DataFiles) -> dict[str, Any]:
         "text_tower": row.text_tower,
         "pictures": row.pictures,
         "join": [member.name for member in run.members],
+        "of": [_asked(member, data) for member in run.members],
         "options": list(row.options),
         "field": dict(data.fields),
         "format": data.format,

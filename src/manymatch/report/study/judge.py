@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,15 +14,17 @@ from typing import Any
 import torch
 
 from ...data.pairs import Pairs
+from ...embeddings import Embedding, Sets
 from ...evaluation.banking import biases_of, usable_banks
 from ...evaluation.encoding import encode, scores_of, supplied, unlike, usable
 from ...evaluation.health import health
 from ...evaluation.measure import judge
 from ...evaluation.measures import Average, Floats, Measure, resampled
 from ...evaluation.protocols import choose
+from ...evaluation.specificity import specificity
 from ...methods import Model
 from ...runs import load
-from .folders import RunFolder
+from .folders import RunFolder, digest_of
 from .neighbours import hub_skew, proxy_recall
 from .plan import Plan, Run
 from .quantities import Measured, Quantity, load_measured, save_measured
@@ -34,8 +37,11 @@ STATES = ("raw", "bank")
 
 RESAMPLES = 1000
 
-_VERSION = 1
+_VERSION = 2
 """Of what is measured: another version measures again."""
+
+_LEAST = math.log(1e-7)
+"""Log circular variance of a set that is one point but for rounding; what lies below says nothing more."""
 
 _SIDES = {"i2i": "image", "t2t": "caption", "i2t": "i2t", "t2i": "t2i"}
 
@@ -78,16 +84,17 @@ class Judge:
         members = list(self._models_of(run))
         keys = {state: self._key(members, state) for state in STATES if state == "raw" or _have_banks(members)}
         # Studies that share runs may ask for other protocols.
-        asked = hashlib.sha256(json.dumps(self._asked).encode()).hexdigest()[:8]
+        named = [self.pairs.digest, [path.name for path in self.plan.data.truth], self.protocols]
+        asked = hashlib.sha256(json.dumps(named).encode()).hexdigest()[:8]
         places = {state: folder.path / f"measured-{asked}-{state}.npz" for state in keys}
         known = {state: load_measured(places[state], key) for state, key in keys.items()}
         out = {state: found for state, found in known.items() if found is not None}
         if len(out) < len(keys):
             self.say(f"{run.name}: measuring on {len(self.pairs):,} images")
-            out = dict(self._measure([load(each.path) for each in members], keys))
-            for state, found in out.items():
+            for state, found in self._measure([load(each.path) for each in members], keys):
+                out[state] = found
                 save_measured(places[state], found)
-        return out
+        return {state: found for state, found in out.items() if found.quantities}
 
     def _models_of(self, run: Run) -> Iterator[RunFolder]:
         """The folders whose models make the run: its own, or of an ensemble its members'."""
@@ -107,16 +114,17 @@ class Judge:
             if state == "bank":
                 digest.update(json.dumps(described["bank"], sort_keys=True).encode())
             for name in names:
-                with open(each.path / name, "rb") as file:
-                    digest.update(hashlib.file_digest(file, "sha256").digest())
+                digest.update(digest_of(each.path / name).encode())
         digest.update(json.dumps([*self._asked, state]).encode())
         return digest.hexdigest()
 
-    @property
+    @cached_property
     def _asked(self) -> list[Any]:
-        """What does not depend on the run."""
-        truths = [[path.name, path.stat().st_size] for path in self.plan.data.truth]
-        return [_VERSION, RESAMPLES, self.pairs.digest, truths, self.protocols]
+        """What does not depend on the run: pictures alone are taken to be what their names say."""
+        data = self.plan.data
+        files = [path for path in (data.path, data.features, data.pooled, *data.truth) if path is not None]
+        read = [[path.name, digest_of(path) if path.is_file() else None] for path in files]
+        return [_VERSION, RESAMPLES, self.pairs.digest, read, dict(data.fields), self.protocols]
 
     def _measure(self, models: Sequence[Model], keys: Mapping[str, str]) -> Iterator[tuple[str, Measured]]:
         labels = [model.name for model in models]
@@ -124,8 +132,13 @@ class Judge:
         encoded = [encode(model, pairs, 256, None) for model in models]
         alone = encoded[0] if len(models) == 1 else (None, None)
         common = dict(self._of_items(models, encoded)) if len(models) == 1 else {}
+        usable_ones, told = usable_banks(models, labels, pairs, None)
         for state, key in keys.items():
-            banks, told = usable_banks(models, labels, pairs, state == "bank")
+            banks = usable_ones if state == "bank" else None
+            if state == "bank" and banks is None:
+                # The raw line says why. What is empty is kept too, so that it is not tried again.
+                yield state, Measured(key, {})
+                continue
             source = scores_of(models, encoded, pairs, None, biases_of(models, encoded, pairs, banks))
             found = judge(source, pairs, self.protocols, "expected", *alone)
             measures = dict(_measures(found.measured))
@@ -134,15 +147,17 @@ class Judge:
                 way: hub_skew(source, way, len(gallery)) for way, gallery in (("i2t", pairs.captions), ("t2i", pairs))
             }
             quantities |= _both({f"{way} hub skew": value for way, value in hubs.items()})
-            notes = [*lost, *unlike(models), *told, *found.notes]
+            said = told if banks is usable_ones else []
+            notes = [*lost, *unlike(models), *said, *found.notes]
             yield state, Measured(key, {**quantities, **common}, tuple(dict.fromkeys(notes)))
 
     def _of_items(self, models: Sequence[Model], encoded: Sequence[Any]) -> Iterator[tuple[str, Quantity]]:
         """What embeddings are like, and how well their proxies find: the same with and without the bank."""
         (images, texts), (model,) = encoded[0], models
-        named: dict[str, float] = {}
-        for row in health(images, texts, self.pairs.matches()):
-            named[f"{_SIDES[row['direction']]} {row['metric']}"] = float(row["value"])
+        named = dict(_healthy(images, texts, self.pairs))
+        if "uncertainty" in self.protocols:
+            for row in specificity(model, self.pairs):
+                named[f"uncertainty {row['direction']} {row['metric']}"] = float(row["value"])
         images, texts = images.to(model.device), texts.to(model.device)
         source = scores_of([model], [(images, texts)], self.pairs, None)
         with torch.inference_mode():
@@ -151,6 +166,18 @@ class Judge:
                 if recall is not None:
                     named[f"{way} proxy recall"] = recall
         yield from _both(named).items()
+
+
+def _healthy(images: Embedding, texts: Embedding, pairs: Pairs) -> Iterator[tuple[str, float]]:
+    """What sets are like; a set of one element has no spread."""
+    sides = {"i2i": images, "t2t": texts}
+    for row in health(images, texts, pairs.matches()):
+        items, value = sides[row["direction"]], float(row["value"])
+        if row["metric"] == "log circular variance":
+            if isinstance(items, Sets) and items.elements.shape[1] < 2:
+                continue
+            value = max(value, _LEAST)
+        yield f"{_SIDES[row['direction']]} {row['metric']}", value
 
 
 _FREE = ("bank", "calibration", "notes", "versions")

@@ -148,7 +148,8 @@ class Training:
         row = run.row
         data = self.plan.data.options(row.pictures)
         if work == "bank":
-            return ["bank", str(folder.path), "--data", *data]
+            size = ["--size", row.settings["bank"]] if "bank" in row.settings else []
+            return ["bank", str(folder.path), "--data", *data, *size]
         if work == "join":
             members = [str(self._folders[member.name].path) for member in run.members]
             return ["join", *members, "--data", *data, "--out", str(folder.path), *row.options]
@@ -186,8 +187,11 @@ class Training:
     def _stop(self) -> None:
         """Let the children save and end; asked again, they break off at once."""
         while self._children:
+            # One that an interrupt overtook after its end was seen.
+            self._children = [child for child in self._children if child.process.returncode is None]
             for child in self._children:
-                child.process.send_signal(signal.SIGINT)
+                # Not by its Popen, which would look for its end first, and leave none to `wait4`.
+                os.kill(child.process.pid, signal.SIGINT)
             try:
                 for child in list(self._children):
                     self._ended(child, 0)

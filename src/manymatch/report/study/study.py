@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ...data.writing import whole_file, write_json
 from ...errors import DataError, Error
 from ...runs import make_folder
+from .folders import lock, trained_in
 from .judge import Judge
 from .lines import lines_of
 from .page import page
@@ -23,6 +26,9 @@ from .table import markdown
 __all__ = ["study"]
 
 Say = Callable[[str], None]
+
+_LOOK = 0.2
+"""Seconds between two looks whether another study is done."""
 
 
 def _print(line: str) -> None:
@@ -45,7 +51,7 @@ def study(
         out: its folder; what is finished there is not done again.
         jobs: runs trained at once.
         threads: of each; by default the cores shared among the jobs.
-        only: train only these rows, and what they are made of; nothing is measured before all are trained.
+        only: train only these rows, and what they are made of; measured is when the others are trained too.
         say: told every line worth reading.
 
     Returns:
@@ -74,7 +80,8 @@ def study(
         return None
     Training(plan, runs, jobs, share, say, banks=True).go()
     try:
-        return _report(plan, out, runs, training.failed, say)
+        with _alone(runs, say):
+            return _report(plan, out, runs, training.failed, say)
     except KeyboardInterrupt:
         say("stopped; what was measured is kept, and the same command goes on from there")
         raise
@@ -112,11 +119,31 @@ def _report(plan: Plan, out: Path, runs: Path, failed: Mapping[str, str], say: S
     return out / "index.html"
 
 
+@contextmanager
+def _alone(runs: Path, say: Say) -> Iterator[None]:
+    """Nobody else measures these runs."""
+    path = runs / "measure.lock"
+    handle = lock(path)
+    if handle is None:
+        say("another study is measuring these runs; waiting for it")
+    while handle is None:
+        time.sleep(_LOOK)
+        handle = lock(path)
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
 def _opened(runs: Path, trained: Sequence[str]) -> list[str]:
-    """Runs that were trained after the test split had been read for others; what was there at first is written down."""
-    path = runs / "test_read.json"
-    first = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    if first is None:
-        write_json(path, {"trained": list(trained)})
-        return []
-    return [name for name in trained if name not in first["trained"]]
+    """Runs that were trained, or trained anew, after the test split had been read for others.
+
+    What lies there when it is first read is written down, the runs of other studies with it.
+    """
+    path, now = runs / "test_read.json", trained_in(runs)
+    first = json.loads(path.read_text(encoding="utf-8"))["trained"] if path.is_file() else now
+    if not isinstance(first, dict):
+        # Written when only names were.
+        first = {name: now.get(name) for name in first}
+    write_json(path, {"trained": first})
+    return [name for name in trained if first.get(name) != now.get(name)]

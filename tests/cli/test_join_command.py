@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,17 @@ def test_runs_are_joined(data: Path, tmp_path: Path) -> None:
         "join", *runs, "--data", data, "--out", tmp_path / "b", "--weight", "3", "--weight", "1", "--bank", "0"
     )
     assert "weights dive 0.75, vsepp 0.25" in given
+
+
+def test_a_join_without_splits_says_what_it_does(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    plain = data.with_name("plain.jsonl")
+    plain.write_text("".join(json.dumps({k: v for k, v in row.items() if k != "split"}) + "\n" for row in rows))
+    monkeypatch.setattr("manymatch.training.join", lambda *_, **__: None)
+    for given, weighed in (([], "the same"), (["--weight", "1", "--weight", "2"], "as given")):
+        told = call("join", "a", "b", "--data", plain, "--out", "c", *given)
+        assert "DATA has no splits: fitting the joint on all 60 images" in told
+        assert f"runs count {weighed}, and there is neither calibration nor query bank" in told
 
 
 def test_slips_are_told(data: Path, tmp_path: Path) -> None:

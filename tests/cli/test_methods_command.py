@@ -76,3 +76,4 @@ def test_a_composite_says_its_members(explain: Callable[[str], list[str]]) -> No
     lines = explain("manymatch")
     assert "linear: cca_tuned" in lines and any(line.startswith("sets: dive with elements=4") for line in lines)
     assert not any(line.startswith("epochs ") for line in lines), "which member's?"
+    assert lines[-1] == "change any with --set FIELD=VALUE", "it has no presets"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from manymatch.data.pairs import Pairs
 from manymatch.errors import CheckpointError, DataError, UnknownName
 from manymatch.methods.joint import Joint
 from manymatch.methods.manymatch import ManyMatch
+from manymatch.methods.recipe import SETTLED, Recipe
 from manymatch.training import TrainConfig, split_settings, train
 from manymatch.training import loop as training_loop
+from manymatch.training.member_settings import SHARED, config_of
 from manymatch.training.members import _kept_row
 from manymatch.training.state import PLAN, STATE
 
@@ -60,6 +63,16 @@ def test_members_are_runs_and_the_whole_needs_none(whole: Path, splits: tuple[Pa
     shutil.copytree(whole, tmp_path / "run", ignore=shutil.ignore_patterns("members"))
     assert mm.load(tmp_path / "run").fingerprint() == model.fingerprint()
     assert mm.evaluate(mm.load(whole / "members" / "sets"), splits[1]).value("RSUM", "both") > 0
+
+
+def test_a_finished_run_keeps_its_bank_and_says_so(whole: Path, splits: tuple[Pairs, Pairs]) -> None:
+    for bank, how in ((40, ""), (30, f"manymatch bank {whole} --data DATA --size 30"), (0, "--remove")):
+        said: list[str] = []
+        config = TrainConfig(precision="float32", bank=bank)
+        fresh = method().build(splits[0])
+        train(fresh, splits[0], validate=splits[1], out=whole, config=config, resume=True, say=said.append)
+        assert said[0].startswith("trained already") and len(said) == 1 + bool(how)
+        assert not how or (said[1].startswith("its query bank stays as it is (bank=40); for") and how in said[1])
 
 
 def test_what_a_run_notes(whole: Path, splits: tuple[Pairs, Pairs]) -> None:
@@ -196,6 +209,29 @@ def test_members_take_settings_by_name(splits: tuple[Pairs, Pairs]) -> None:
     assert not torch.equal(seeds[0]["joining.rotation"], seeds[2]["joining.rotation"])
 
 
+def test_a_preset_of_the_users_takes_the_place_of_the_parts_own() -> None:
+    made = mm.method("manymatch", sets={"preset": "published"})
+    assert isinstance(made, ManyMatch) and made.training_of("sets") == {}
+    assert config_of(made, "sets", TrainConfig()).recipe(made.members()["sets"]).epochs == 80
+    spread = mm.method("manymatch")
+    assert spread.training_of("sets") == {"epochs": 16} and spread.members()["sets"].preset == "spread"  # type: ignore[attr-defined]
+
+
+def test_settings_of_a_member_meet() -> None:
+    whole = {"epochs": 3}
+    for asked in ({"sets.heads": 2, "sets": whole}, {"sets": whole, "sets.heads": 2}):
+        assert split_settings("manymatch", asked)[0] == {"sets": {"heads": 2, "epochs": 3}}
+    assert whole == {"epochs": 3}
+    assert split_settings("manymatch", {"sets": "3", "sets.heads": 2})[0] == {"sets": "3"}
+    made = mm.method("manymatch", sets={"elements": "2"})
+    assert made.elements == made.members()["sets"].elements == 2  # type: ignore[attr-defined]
+
+
+def test_a_members_training_has_the_fields_of_the_config() -> None:
+    known = {spec.name for spec in fields(Recipe)} - SETTLED
+    assert known == {spec.name for spec in fields(TrainConfig)} - set(SHARED)
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
@@ -217,6 +253,8 @@ def test_slips_in_settings_are_told(asked: dict[str, str], said: str) -> None:
 def test_slips_in_python_are_told(splits: tuple[Pairs, Pairs], tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match=r"field of sets \(dive\) or of its training 'epoch'.*did you mean 'epochs'"):
         mm.method("manymatch", sets={"epoch": 3})
+    with pytest.raises(UnknownName, match=r"field of sets \(dive\) or of its training 'betas'"):
+        mm.method("manymatch", sets={"betas": (0.9, 0.9)})
     with pytest.raises(DataError, match=r"manymatch\.batch: found 3, but its members train apart"):
         mm.method("manymatch", batch=3)
     few = splits[0].take(range(30))

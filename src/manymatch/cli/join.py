@@ -45,6 +45,12 @@ def join(
     """
     from ..training import join as run
 
-    training, validation = trained_on(data.captioned(), split, val_split)
+    training, validation = trained_on(
+        data.captioned(),
+        split,
+        val_split,
+        doing="fitting the joint",
+        without=f"runs count {'as given' if weight else 'the same'}, and there is neither calibration nor query bank",
+    )
     run(runs, training, validate=validation, out=out, dim=dim, weights=weight, bank=bank, store=data.store)
     typer.echo(f"next: manymatch evaluate {shlex.quote(str(out))} --data {shlex.quote(str(data.path))}{data.again()}")

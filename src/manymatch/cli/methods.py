@@ -76,7 +76,8 @@ def _explained(name: str, row: Mapping[str, Any]) -> Iterator[str]:
         yield from _remarks(recipes)
     if issubclass(kind, Composite):
         yield from _members(kind)
-    yield "\nchange any with --set FIELD=VALUE, take a preset with --set preset=NAME; its column shows what it changes"
+    taken = ", take a preset with --set preset=NAME; its column shows what it changes" if presets else ""
+    yield f"\nchange any with --set FIELD=VALUE{taken}"
 
 
 def _members(kind: type[Composite]) -> Iterator[str]:

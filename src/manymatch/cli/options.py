@@ -81,14 +81,26 @@ def chosen(pairs: Pairs, split: str | None) -> Pairs:
     return pairs.split(split or "test")
 
 
-def trained_on(pairs: Pairs, split: str, val_split: str | None) -> tuple[Pairs, Pairs | None]:
-    """The training split, and the one that chooses where there is one; what is not there is said on stderr."""
+def trained_on(
+    pairs: Pairs,
+    split: str,
+    val_split: str | None,
+    *,
+    doing: str = "training",
+    without: str = "the last weights are kept, none are chosen by validation",
+) -> tuple[Pairs, Pairs | None]:
+    """The training split, and the one that chooses where there is one; what is not there is said on stderr.
+
+    Args:
+        doing: on the training split, said where all is one.
+        without: what comes of no validation split.
+    """
     if not pairs.splits:
-        typer.echo(f"DATA has no splits: training on all {len(pairs)} images", err=True)
+        typer.echo(f"DATA has no splits: {doing} on all {len(pairs)} images", err=True)
     training = pairs.split(split) if pairs.splits else pairs
     validation = pairs.split(val_split or "val") if val_split or "val" in pairs.splits else None
     if validation is None:
-        typer.echo("DATA has no split 'val': the last weights are kept, none are chosen by validation", err=True)
+        typer.echo(f"DATA has no split 'val': {without}", err=True)
     return training, validation
 
 

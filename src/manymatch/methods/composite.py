@@ -11,7 +11,7 @@ from ..data.pairs import Pairs
 from ..errors import DataError, UnknownName
 from ..similarity import Similarity, SmoothChamfer
 from .base import Method, Ranges
-from .recipe import Recipe
+from .recipe import SETTLED, Recipe
 
 if TYPE_CHECKING:
     from ..data.store import Where
@@ -57,8 +57,9 @@ class Composite(Method):
     # ---- the members
 
     def settings_of(self, name: str) -> dict[str, Any]:
-        """What a member has otherwise than by default."""
-        return {**self.parts[name][1], **getattr(self, name)}
+        """What a member has otherwise than by default; a preset that the user names takes the place of its part's."""
+        asked = getattr(self, name)
+        return dict(asked) if "preset" in asked else {**self.parts[name][1], **asked}
 
     def members(self) -> Mapping[str, Method]:
         """The methods of all members, by name."""
@@ -77,7 +78,7 @@ class Composite(Method):
         kind = method_class(self.parts[name][0])
         known, trains = {spec.name for spec in fields(kind)} - set(kind.fixed), set[str]()
         if not kind.fitted:
-            trains = {spec.name for spec in fields(Recipe)}
+            trains = {spec.name for spec in fields(Recipe)} - SETTLED
         settings = self.settings_of(name)
         for setting in settings:
             if setting not in known | trains:

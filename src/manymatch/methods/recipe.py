@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ..errors import DataError
 from .settings import check_ranges, check_value, hints_of
 
-__all__ = ["RANGES", "Keep", "Optimiser", "Recipe", "Schedule", "Stage"]
+__all__ = ["RANGES", "SETTLED", "Keep", "Optimiser", "Recipe", "Schedule", "Stage"]
 
 Optimiser = Literal["adamw", "adam"]
 Schedule = Literal["cosine", "step", "plateau", "constant"]
@@ -28,6 +28,11 @@ RANGES: dict[str, tuple[float, float]] = {
     "average": (0.0, 0.99999),
     "average_from": (0.0, 0.999),
 }
+
+SETTLED = frozenset(
+    ("amsgrad", "average_every", "betas", "groups", "no_decay", "note", "plateau_factor", "plateau_mode", "stages")
+)
+"""Fields of a recipe that a method alone says; a training config may change all others."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,14 +35,23 @@ def split_members(
     for name, value in settings.items():
         member, dot, field = name.partition(".")
         if dot:
-            mine.setdefault(member, {}).update(_of_member(cls, member, field, value, config))
-        elif name in own | set(cls.parts):
+            _add(mine, member, _of_member(cls, member, field, value, config))
+        elif name in cls.parts:
+            _add(mine, name, value)
+        elif name in own:
             mine |= change(cls.name, cls, {name: value})
         elif name in SHARED:
             shared[name] = value
         else:
             raise _unplaced(cls, name, own | set(SHARED), of_config)
     return mine, change("the training config", config, shared)
+
+
+def _add(mine: dict[str, Any], member: str, settings: Any) -> None:
+    """Settings of a member beside those it has; what are none stays as it is, and the method will say so."""
+    known = mine.get(member, {})
+    both = isinstance(known, Mapping) and isinstance(settings, Mapping)
+    mine[member] = {**known, **settings} if both else settings if isinstance(known, Mapping) else known
 
 
 def _of_member(cls: type[Composite], member: str, field: str, value: Any, config: type[TrainConfig]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ..methods.composite import Composite
 from ..methods.joint import Joint
 from ..runs import device_named, load, read_run
 from .config import TrainConfig
+from .diary import bank_kept
 from .feed import supplied
 from .identity import expect_same, identity_of
 from .joining import finish
@@ -87,6 +88,7 @@ def train_members(
     if resume and (out / "run.json").is_file():
         expect_same(out, read_run(out).get("identity"), identity)
         tell(f"trained already: {out}")
+        bank_kept(out, config.bank, tell)
         return load(out)
     if has_members(out):
         expect_same(out, _plan(out), identity)
@@ -155,6 +157,6 @@ def _kept_row(folder: Path, name: str, model: Model) -> dict[str, Any]:
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     epochs = [row["epoch"] for row in rows if "epoch" in row]
     kept = model.notes.get("best", {}).get("epoch")
-    row = next((row for row in reversed(rows) if row.get("epoch") == kept), {})
+    row: dict[str, Any] = next((row for row in reversed(rows) if row.get("epoch") == kept), {})
     said = {"epochs": epochs[-1], "kept": kept} if epochs else {}
     return {"member": name, **said, **{key: value for key, value in row.items() if key != "epoch"}}

@@ -12,8 +12,9 @@ from ..data.pairs import Pairs
 from ..data.writing import whole_file
 from ..evaluation import calibrate, evaluate, fit_bank
 from ..methods import Model
+from ..runs import read_run
 
-__all__ = ["append_row", "banked", "calibrated", "measure", "trim_rows"]
+__all__ = ["append_row", "bank_kept", "banked", "calibrated", "measure", "trim_rows"]
 
 
 def measure(model: Model, validate: Pairs) -> dict[str, float]:
@@ -45,6 +46,14 @@ def banked(model: Model, pairs: Pairs, validate: Pairs | None, most: int, tell: 
     model.bank = None
     if validate is not None and most:
         model.bank = fit_bank(model, pairs, validate, most=most, say=tell)
+
+
+def bank_kept(out: Path, wanted: int, tell: Callable[[str], None]) -> None:
+    """Say it where a finished run, as it stays, has not the bank that is asked for."""
+    was = read_run(out).get("config", {}).get("bank")
+    if was is not None and was != wanted:
+        how = f"--data DATA --size {wanted}" if wanted else "--remove"
+        tell(f"its query bank stays as it is (bank={was}); for bank={wanted}: manymatch bank {out} {how}")
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:

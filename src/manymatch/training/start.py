@@ -14,7 +14,7 @@ from ..methods import Model
 from ..methods.joint import Joint
 from ..runs import load, make_folder, read_run, save_search
 from .config import TrainConfig
-from .diary import append_row, banked, calibrated, measure
+from .diary import append_row, bank_kept, banked, calibrated, measure
 from .feed import supplied
 from .identity import expect_same, identity_of
 from .loop import Run, Say
@@ -122,6 +122,7 @@ def _fit(
     if resume and (out / "run.json").is_file():
         expect_same(out, read_run(out).get("identity"), facts["identity"])
         tell(f"fitted already: {out}")
+        bank_kept(out, facts["config"]["bank"], tell)
         return load(out)
     began = time.perf_counter()
     model.notes = {"fit": model.method.fit(model, pairs, tell), "seconds": 0.0, "seen": {"training": pairs.digest}}

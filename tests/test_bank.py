@@ -184,8 +184,22 @@ def test_the_highest_of_a_row_are_the_highest(width: int, count: int, seed: int)
 
 
 def test_means_of_the_first() -> None:
-    found = prefix_means(np.array([[4.0, 2.0, -np.inf], [-np.inf] * 3], np.float32))
-    assert found.tolist() == [[4.0, 3.0, 3.0], [0.0, 0.0, 0.0]]
+    found = prefix_means(np.array([[4.0, 2.0, -np.inf], [-np.inf] * 3, [2.0, 2.0, 2.0]], np.float32))
+    # Where nothing counts it is what the others have.
+    assert found.tolist() == [[4.0, 3.0, 3.0], [3.0, 2.5, 2.5], [2.0, 2.0, 2.0]]
+    assert prefix_means(np.full((1, 2), -np.inf, np.float32)).tolist() == [[0.0, 0.0]]
+
+
+def test_an_even_part_of_queries_and_what_one_brings_to_a_score() -> None:
+    ragged = queries(made("fragments", 12, 3))
+    even = queries(Fragments(torch.randn(5, 4, 8), torch.ones(5, 4, dtype=torch.bool), torch.randn(5, 8)))
+    assert ragged.ends is not None and even.ends is None and ragged.elements == even.elements == 4
+    assert queries(made("sets", 12, 3)).elements == 3 and queries(made("points", 12, 3)).elements == 1
+    for some in (ragged, queries(made("sets", 12, 3))):
+        found, whole = some.evenly(4), some.embedding(slice(0, 12))
+        assert len(found) == 4 and len(some.evenly(50)) == 12
+        for place, row in enumerate((0, 4, 7, 11)):
+            assert np.array_equal(found[place].pack()[0], whole[row].pack()[0])
 
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS.values())))
@@ -232,5 +246,10 @@ def test_it_knows_the_images_it_came_from_by_number_alone() -> None:
     assert owner.tolist() == [0, 0, 1] and len(set(keys.tolist())) == 3
     bank = replace(bank_of(made("points", 4, 0)), held=torch.from_numpy(np.sort(keys[:1])), digest="")
     assert bank.holds(pairs) == 1
+    assert bank.chosen is None and bank.chosen_on(pairs) == 0 and bank.sound
+    chosen = bank.with_settings(bank.settings, pairs.take([1]))
+    assert chosen.chosen_on(pairs) == 1 and chosen.digest != bank.digest
+    again = Bank.from_stored(chosen.to_json(), chosen.tensors())
+    assert again.chosen_on(pairs) == 1 and again.sound
     # Equal words of another image are no image of the bank, nor is another image of that name.
     assert bank.holds(Pairs([Item("c", ("red",)), Item("a", ("green",))])) == 0

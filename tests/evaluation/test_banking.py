@@ -186,11 +186,38 @@ def test_what_fitting_found_is_what_evaluation_measures(model: mm.Model, feature
                 assert any("had its alpha and k chosen on these very pairs" in note for note in found.notes)
         assert all(s.biased >= s.raw for s in bank.settings.values())
         assert any("holds 60 of these 60 images" in n for n in mm.evaluate(model, training, resamples=0).notes)
+        some = mm.evaluate(model, featured.take(range(80, 120)), resamples=0)
+        assert any("chosen on 10 of these 40 images: no test of it" in note for note in some.notes)
         assert any(n.startswith("with the query bank (") for n in mm.evaluate(model, test, resamples=0).notes)
     finally:
         model.bank = None
     with pytest.raises(DataError, match="query bank: 0 queries, expected at least 1"):
         fit_bank(model, training, validation, most=0)
+
+
+def test_images_that_cannot_be_read_are_left_out_and_only_those_drawn_are_looked_at(world: Pairs) -> None:
+    opened = list[str]()
+
+    class Damaged:
+        def __getattr__(self, name: str) -> object:
+            return getattr(world.pictures, name)
+
+        def read(self, name: str) -> bytes:
+            opened.append(name)
+            return b"nothing" if name == world.items[0].picture else world.pictures.read(name)  # type: ignore[union-attr]
+
+    model = mm.method("vsepp", **SMALL).build(world.take(range(60)), image_tower="cnn", seed=1).eval()
+    training = Pairs(world.items[:60], pictures=Damaged())  # type: ignore[arg-type]
+    told = list[str]()
+    bank = fit_bank(model, training, world.take(range(60, 90)), most=6, say=told.append)
+    assert len(set(opened)) == 6 and len(bank.queries["image"]) == 5 and len(bank.queries["caption"]) == 6
+    assert bank.holds(training) == 6 and len(told) == 1
+
+
+def test_what_chooses_and_is_drawn_from_is_told(model: mm.Model, featured: Pairs) -> None:
+    told = list[str]()
+    fit_bank(model, featured.take(range(10)), featured.take(range(5, 20)), most=10, say=told.append)
+    assert "5 of the 15 images that chose alpha and k are among those it was drawn from" in told[0]
 
 
 def test_hubs_are_found_and_corrected() -> None:
@@ -225,6 +252,9 @@ def test_compare_takes_banks_too() -> None:
     found = mm.compare([one, other], pairs, labels=["a", "b"], resamples=0, swaps=10)
     assert "a: with the query bank (i2t alpha 0.5 of 4, t2i alpha 0.5 of 4)" in found.notes
     assert any(row["difference"] for row in found.rows)
+    assert "b: raw scores, it has no query bank, and others have" in found.notes
+    raw = mm.compare([one, other], pairs, labels=["a", "b"], resamples=0, swaps=10, bank=False)
+    assert not any("and others have" in note for note in raw.notes)
     with pytest.raises(DataError, match="b: evaluate: b has no query bank"):
         mm.compare([one, other], pairs, labels=["a", "b"], resamples=0, swaps=10, bank=True)
 

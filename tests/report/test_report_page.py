@@ -12,6 +12,7 @@ from report_fakes import Checked, hostile, small
 import manymatch as mm
 from manymatch.data.pairs import Pairs
 from manymatch.errors import CheckpointError, DataError, UnknownName
+from manymatch.evaluation import fit_bank
 from manymatch.report import write_report
 from manymatch.training import TrainConfig
 
@@ -150,6 +151,20 @@ def test_runs_of_one_name_are_told_apart(forty: Pairs, tmp_path: Path) -> None:
     model = small(few, "vsepp")
     words = written(write_report([model, model], few, tmp_path / "r.html", **QUIET))[1].words
     assert "vsepp and vsepp (2) on" in words
+
+
+def test_it_is_said_whose_bank_corrects_what(forty: Pairs, tmp_path: Path) -> None:
+    train, few = forty.take(range(24)), forty.take(range(30, 38))
+    one, other = small(train, "vsepp"), small(train, "vsepp")
+    words = written(write_report([one, other], few, tmp_path / "r.html", **QUIET))[1].words
+    assert "query bank" not in words
+    one.bank = fit_bank(one, train, forty.take(range(24, 30)), most=20)
+    words = written(write_report([one, other], few, tmp_path / "r.html", **QUIET))[1].words
+    assert "vsepp: with the query bank (i2t alpha" in words
+    assert "vsepp (2): raw scores, it has no query bank, and others have" in words
+    assert "From the scores of vsepp a query bank's biases are taken off." in words
+    alone = written(write_report([one], few, tmp_path / "r.html", **QUIET))[1].words
+    assert "vsepp: with the query bank" not in alone and "with the query bank (i2t alpha" in alone
 
 
 def test_slips_are_named(forty: Pairs, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..data.pairs import Pairs
@@ -61,6 +62,7 @@ class Bank:
         held: (h,) ascending `item_keys` of the images that queries came from.
         data: what it was drawn from and chosen on: name and digest of the pairs.
         digest: SHA-256 of all of it, hex.
+        chosen: (v,) ascending `item_keys` of the images that alpha and k were chosen on; None where that is not known.
     """
 
     queries: Mapping[Asking, Queries]
@@ -68,6 +70,7 @@ class Bank:
     held: Tensor
     data: Mapping[str, Any] = field(default_factory=dict)
     digest: str = ""
+    chosen: Tensor | None = None
 
     def __post_init__(self) -> None:
         if not self.digest:
@@ -108,17 +111,26 @@ class Bank:
 
     def holds(self, pairs: Pairs) -> int:
         """How many images of the pairs its queries came from: it must not correct a ranking of those."""
-        keys, owner = item_keys(pairs)
-        return len(np.unique(owner[np.isin(keys, self.held.numpy())]))
+        return _among(pairs, self.held)
+
+    def chosen_on(self, pairs: Pairs) -> int:
+        """How many images of the pairs its alpha and k were chosen on, as far as that is known."""
+        return 0 if self.chosen is None else _among(pairs, self.chosen)
 
     @property
     def corrects(self) -> bool:
         """Whether it changes any score."""
         return any(setting.alpha > 0 for setting in self.settings.values())
 
-    def with_settings(self, settings: Mapping[Asking, Setting]) -> Bank:
-        """The same queries with other numbers."""
-        return replace(self, settings=dict(settings), digest="")
+    @property
+    def sound(self) -> bool:
+        """Whether its numbers are those that its digest is of."""
+        return self._digest() == self.digest
+
+    def with_settings(self, settings: Mapping[Asking, Setting], chosen_on: Pairs | None = None) -> Bank:
+        """The same queries with other numbers, chosen on these pairs."""
+        chosen = None if chosen_on is None else torch.from_numpy(np.unique(item_keys(chosen_on)[0]))
+        return replace(self, settings=dict(settings), digest="", chosen=chosen)
 
     def first(self, elements: int) -> Bank:
         """The same with the first elements of each set alone; of these it is not known what it did on validation."""
@@ -173,7 +185,7 @@ class Bank:
     def tensors(self) -> dict[str, Tensor]:
         """The numbers of the queries, by name."""
         named = {f"{asking}.{name}": t for asking in ASKING for name, t in self.queries[asking].tensors().items()}
-        return {"held": self.held, **named}
+        return {"held": self.held, **({} if self.chosen is None else {"chosen": self.chosen}), **named}
 
     @classmethod
     def from_stored(cls, value: Any, tensors: Mapping[str, Tensor]) -> Bank:
@@ -190,6 +202,13 @@ class Bank:
                     raise KeyError(f"{asking}.rows")
                 queries[asking] = Queries(facts["kind"], facts["layout"], named[0], named[1], named[2])
                 settings[asking] = Setting(**{name: facts[name] for name in Setting.__dataclass_fields__})
-            return cls(queries, settings, tensors["held"], dict(value["data"]), str(value["digest"]))
+            facts = dict(value["data"]), str(value["digest"])
+            return cls(queries, settings, tensors["held"], *facts, tensors.get("chosen"))
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"query bank: {error!r} while reading it; it is damaged, fit it again") from None
+
+
+def _among(pairs: Pairs, keys: Tensor) -> int:
+    """How many images of the pairs have a caption among these `item_keys`."""
+    found, owner = item_keys(pairs)
+    return len(np.unique(owner[np.isin(found, keys.numpy())]))

@@ -76,10 +76,17 @@ def nearest(
 
 
 def prefix_means(nearest: Floats) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Means of the first 1, 2, ... of each row (n, k); what does not count (minus infinity) is left out, none is 0."""
+    """Means of the first 1, 2, ... of each row (n, k); what does not count (minus infinity) is left out.
+
+    A row in which nothing counts is given the mean of the others, as 0 may lie far off every score; without others, 0.
+    """
     counts = np.isfinite(nearest)
     sums = np.where(counts, nearest, 0.0).astype(np.float64).cumsum(axis=1)
-    return np.asarray(sums / np.maximum(counts.cumsum(axis=1), 1), np.float64)
+    means = sums / np.maximum(counts.cumsum(axis=1), 1)
+    known = counts.any(axis=1)
+    if known.any() and not known.all():
+        means[~known] = means[known].mean(axis=0)
+    return np.asarray(means, np.float64)
 
 
 def _scores(similarity: Scorer, queries: Embedding, items: Embedding) -> Tensor:

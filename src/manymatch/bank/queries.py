@@ -72,13 +72,20 @@ class Queries:
             out[row, : end - start] = self.rows[start:end].float().numpy()
         return kind.unpack(out, self.layout)
 
+    def evenly(self, count: int) -> Embedding:
+        """Up to so many of them, spread evenly, float32."""
+        rows = np.unique(np.linspace(0, len(self) - 1, count).round().astype(int)).tolist()
+        parts = [self.embedding(slice(row, row + 1)) for row in rows]
+        return type(parts[0]).concat(parts)
+
     @property
     def elements(self) -> int:
         """Numbers a query brings to one score, at most."""
-        if self.ends is None:
+        if self.kind != "fragments":
             return elements_of(self.layout)
-        # Of fragments the pooled vector comes first.
-        return max(1, int(self.ends.diff().max()) // self.layout["d"] - 1)
+        # The pooled vector comes first.
+        longest = self.rows.shape[1] if self.ends is None else int(self.ends.diff().max())
+        return max(1, longest // self.layout["d"] - 1)
 
     @property
     def together(self) -> int:

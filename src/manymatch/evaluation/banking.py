@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,19 +11,20 @@ import torch
 from torch import Tensor
 
 from ..bank import ASKING, Asking, Bank, Queries, Setting, item_keys, owner_keys, prefix_means
+from ..data.check import readable
 from ..data.matches import Matches
 from ..data.pairs import Pairs
 from ..embeddings import Embedding
 from ..errors import DataError
 from ..threads import one_thread
 from .biases import Biases
-from .encoding import Embedded, encode, looks, usable
+from .encoding import Embedded, encode, expect_both, looks, usable
 from .tiles import Side, Tiles
 
 if TYPE_CHECKING:
     from ..methods import Model
 
-__all__ = ["biases_of", "expect_no_bank", "fit_bank", "usable_banks"]
+__all__ = ["bankless", "biases_of", "expect_no_bank", "fit_bank", "usable_banks"]
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -95,9 +96,25 @@ def _told(labels: Sequence[str], banks: Sequence[Bank], pairs: Pairs) -> list[st
     for label, bank in zip(labels, banks, strict=True):
         whose = f" of {label}" if len(banks) > 1 else ""
         out.append(f"with the query bank{whose} ({bank.how})")
+        chosen = bank.chosen_on(pairs)
         if bank.data.get("chosen on") == pairs.digest:
             out.append(f"the query bank of {label} had its alpha and k chosen on these very pairs: no test of it")
+        elif chosen:
+            these = f"{chosen} of these {len(pairs)} images"
+            out.append(f"the query bank of {label} had its alpha and k chosen on {these}: no test of it")
     return out
+
+
+def bankless(used: Mapping[str, bool | None]) -> list[str]:
+    """A note for each run that is ranked raw for want of a query bank beside others that are corrected by theirs.
+
+    Args:
+        used: run -> whether it is corrected by its query bank, None where it has none.
+    """
+    if not any(used.values()):
+        return []
+    bare = (run for run, corrected in used.items() if corrected is None)
+    return [f"{run}: raw scores, it has no query bank, and others have" for run in bare]
 
 
 def expect_no_bank(wanted: bool | None) -> None:
@@ -153,7 +170,13 @@ def fit_bank(
     bank = _drawn(model, training, validation, most)
     held_out, _ = usable(looks(model, validation), _some(bank, validation.captioned()), None)
     settings = _settings(model, bank, held_out)
-    found = bank.with_settings(settings)
+    found = bank.with_settings(settings, held_out)
+    shared = bank.holds(held_out)
+    if say is not None and shared:
+        say(
+            f"query bank: {shared} of the {len(held_out)} images that chose alpha and k are among those it was drawn "
+            "from; they should be held out from training"
+        )
     if say is not None:
         say(f"{found}, {time.perf_counter() - began:.1f} s")
     return found
@@ -175,27 +198,29 @@ def _evenly(count: int, most: int) -> Ints:
 
 
 def _drawn(model: Model, training: Pairs, validation: Pairs, most: int) -> Bank:
-    """The queries, with settings that correct nothing."""
-    training, _ = usable(looks(model, training), training, None)
-    rows: dict[Asking, Ints] = {"caption": _evenly(len(training.captions), most), "image": _evenly(len(training), most)}
-    owners, owner = owner_keys(training.image_ids), training.owner
-    texts, images = training.captions, training.images
+    """The queries, with settings that correct nothing; without images that cannot be read."""
+    expect_both(training)
+    rows, owner = _evenly(len(training.captions), most), training.owner
+    texts = [training.captions[int(row)] for row in rows]
+    seen = training.take(_evenly(len(training), most))
+    if looks(model, seen):
+        seen = readable(seen)
+        if not len(seen):
+            raise DataError(f"query bank: no picture can be read; the first: {seen.problems[len(training.problems)]}")
 
-    def embedded(asking: Asking) -> Iterator[Embedding]:
-        for start in range(0, len(rows[asking]), _BATCH):
-            part = rows[asking][start : start + _BATCH]
-            if asking == "caption":
-                yield model.encode_texts([texts[int(row)] for row in part])
-            else:
-                yield model.encode_images(images.take(part))
+    def captions() -> Iterator[Embedding]:
+        for start in range(0, len(texts), _BATCH):
+            yield model.encode_texts(texts[start : start + _BATCH])
 
-    queries = {
-        "caption": Queries.of(embedded("caption"), owners[owner[rows["caption"]]]),
-        "image": Queries.of(embedded("image"), owners[rows["image"]]),
-    }
+    def images() -> Iterator[Embedding]:
+        for start in range(0, len(seen), _BATCH):
+            yield model.encode_images(seen.images.take(np.arange(start, min(start + _BATCH, len(seen)))))
+
+    owners, pictured = owner_keys(training.image_ids), owner_keys(seen.image_ids)
+    queries = {"caption": Queries.of(captions(), owners[owner[rows]]), "image": Queries.of(images(), pictured)}
     keys, of = item_keys(training)
-    drawn = np.union1d(owner[rows["caption"]], rows["image"])
-    held = torch.from_numpy(np.unique(keys[np.isin(of, drawn)]))
+    drawn = np.isin(np.arange(len(training)), owner[rows]) | np.isin(owners, pictured)
+    held = torch.from_numpy(np.unique(keys[drawn[of]]))
     data = {"name": training.name, "drawn from": training.digest, "chosen on": validation.digest}
     return Bank(queries, {asking: Setting() for asking in ASKING}, held, data)  # type: ignore[arg-type]
 

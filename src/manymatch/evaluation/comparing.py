@@ -17,7 +17,7 @@ from ..data.pairs import Pairs
 from ..errors import DataError, UnknownName
 from ..methods import Model
 from ..runs import load, names_network, read_run
-from .banking import biases_of, usable_banks
+from .banking import bankless, biases_of, usable_banks
 from .comparison import Comparison
 from .duplicates import duplicates
 from .encoding import encode, scores_of, seen, usable
@@ -91,7 +91,8 @@ def compare(
         key: {system.label: system.measures[key].value for system in systems if key in system.measures} for key in keys
     }
     couples = [(b, a) for a, b in combinations(systems, 2) if all_pairs or a is systems[0]]
-    notes += [note for system in systems for note in system.judged.notes] + twice + _lacking(systems, keys)
+    notes += [note for system in systems for note in system.judged.notes]
+    notes += bankless({system.label: system.bank for system in systems}) + twice + _lacking(systems, keys)
     return Comparison(
         Report(
             [row for system in systems for row in system.rows(weights)],
@@ -173,6 +174,7 @@ class _System:
         made: how it was made, in words.
         judged: every protocol's numbers.
         health: rows on its embeddings.
+        bank: whether its rankings are corrected by its query bank; None where it has none.
     """
 
     label: str
@@ -180,6 +182,7 @@ class _System:
     made: str
     judged: Judged
     health: list[Row]
+    bank: bool | None
 
     @cached_property
     def measures(self) -> dict[Key, Measure]:
@@ -209,7 +212,8 @@ def _measured(
         raise DataError(f"{label}: {error}") from None
     made = model.summary if label == model.name else f"{label}: {model.summary}"
     judged = replace(judged, notes=(*(f"{label}: {note}" for note in said), *judged.notes))
-    return _System(label, model.name, made, judged, list(health(*encoded, pairs.matches())))
+    used = banks is not None if getattr(model, "bank", None) is not None else None
+    return _System(label, model.name, made, judged, list(health(*encoded, pairs.matches())), used)
 
 
 def _chosen(systems: Sequence[_System], metric: str | Sequence[str] | None) -> list[Key]:

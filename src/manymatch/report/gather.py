@@ -79,6 +79,8 @@ class Seen:
         report: what `evaluate` found.
         i2t, t2i: what stands first, and where right answers do.
         seconds: median time of a query, None where not measured.
+        bank: whether rankings are corrected by its query bank; None where it has none.
+        said: those notes of `report` that are on its query bank.
     """
 
     run: Run
@@ -89,6 +91,8 @@ class Seen:
     i2t: Standing
     t2i: Standing
     seconds: float | None
+    bank: bool | None
+    said: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -167,14 +171,15 @@ def _look(run: Run, style: int, pairs: Pairs, right: Right, asked: Asked, progre
         progress=progress,
     )
     images, texts = once.encode_images(pairs.images), once.encode_texts(pairs.captions)
-    banks, _ = usable_banks([run.model], [run.name], pairs, asked.bank)
+    banks, said = usable_banks([run.model], [run.name], pairs, asked.bank)
     biases = biases_of([run.model], [(images, texts)], pairs, banks)
     ids: dict[str, Any] = {"image_ids": pairs.image_ids, "caption_ids": pairs.caption_ids}
     scores = ModelScores(run.model.similarity, images, texts, **ids, biases=biases)
     source = scores.kept()
     ways = {d: standing(source, d, right.of(d), _TOP) for d in ("i2t", "t2i")}
     seconds = query_time(run.model, pairs.captions, images) if asked.times else None
-    return Seen(run, style, images, texts, report, ways["i2t"], ways["t2i"], seconds)
+    used = None if getattr(run.model, "bank", None) is None else banks is not None
+    return Seen(run, style, images, texts, report, ways["i2t"], ways["t2i"], seconds, used, tuple(said))
 
 
 class _Once:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...evaluation.banking import bankless
 from ..gather import Material, Seen
 from ..markup import Html, join, tag
 
@@ -22,9 +23,15 @@ def head(material: Material) -> Html:
         counts = material.right.counts("t2i")
         facts.append((f"{counts.mean():.3g}", "right answers a caption"))
     shown = tag("dl", *(tag("div", tag("dt", what), tag("dd", value)) for value, what in facts), class_="facts")
-    notes = [*material.notes, *dict.fromkeys(note for seen in material.seen for note in seen.report.notes)]
+    notes = [*material.notes, *dict.fromkeys(note for seen in material.seen for note in _notes(seen, len(names) > 1))]
+    notes += bankless({seen.name: seen.bank for seen in material.seen})
     told = tag("ul", *(tag("li", note) for note in notes), class_="notes") if notes else None
     return tag("header", tag("p", "manymatch report", class_="overline"), title, shown, _runs(material.seen), told)
+
+
+def _notes(seen: Seen, several: bool) -> list[str]:
+    """What is to be said of a run; whose bank it is, where there are others."""
+    return [f"{seen.name}: {note}" if several and note in seen.said else note for note in seen.report.notes]
 
 
 def _listed(names: list[str]) -> Html:

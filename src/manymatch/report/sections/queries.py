@@ -21,6 +21,8 @@ def examples(material: Material) -> Html:
     said = [f"The same queries asked of {' and '.join(each.name for each in seen)}."]
     said += ["Half of them are those on which the two disagree most"] if len(seen) > 1 else []
     said = [said[0], *(f"{text}, others are ambiguous, the rest were drawn at random." for text in said[1:])]
+    corrected = [each.name for each in seen if each.bank]
+    said += [f"From the scores of {' and '.join(corrected)} a query bank's biases are taken off."] if corrected else []
     parts = [tag("p", " ".join([*said, material.right.explained]), class_="lead")]
     for direction, title in _KINDS.items():
         cards = [card(material, seen, direction, c.query, c.why) for c in _chosen(material, direction)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,24 @@ def test_pairs_that_the_run_was_not_trained_on_are_said(run: Path, tmp_path: Pat
     said = call("bank", run, "--data", other, "--size", 20)
     assert "is not what the run was trained on" in said and mm.load(run).bank is not None
     call("bank", run, "--remove")
+
+
+def test_pictures_that_cannot_be_read_make_no_other_pairs_and_what_an_index_keeps_stays(tmp_path: Path) -> None:
+    data = write_toy(tmp_path / "toy", 60, size=32)
+    folder = tmp_path / "pictures"
+    with tarfile.open(tmp_path / "toy" / "images.tar") as tar:
+        tar.extractall(folder, filter="data")
+    (folder / str(mm.Pairs.read(data).split("train").items[0].picture)).write_bytes(b"nothing")
+    (tmp_path / "toy" / "images.tar").unlink()
+    given = ("--images", folder)
+    run = tmp_path / "run"
+    call("train", "vsepp", data, *given, "--out", run, *SMALL, "--set", "bank=0")
+    assert "is not what the run was trained on" not in call("bank", run, "--data", data, *given, "--size", 100)
+    index = tmp_path / "x"
+    call("index", data, *given, "--model", run, "--out", index, "--split", "test")
+    assert "; less the query bank's biases" in call("search", index, "a red circle")
+    assert "biases" not in call("search", index, "a red circle", "--no-bank")
+    for more in (("--remove",), ("--data", data)):
+        with pytest.raises(DataError, match="is what an index keeps of its run"):
+            call("bank", index / "run", *more)
+    assert mm.load(index / "run").bank is not None

@@ -86,7 +86,7 @@ def keep_worlds(patch: pytest.MonkeyPatch) -> None:
         (folder / "run.json").write_text(json.dumps([model.name, model.kind]))
 
     patch.setattr(runs, "save_search", save_search)
-    patch.setattr(runs, "load", lambda folder: World(*json.loads((folder / "run.json").read_text())))
+    patch.setattr(runs, "load", lambda folder, **how: World(*json.loads((folder / "run.json").read_text())))
 
 
 def lower_limits(patch: pytest.MonkeyPatch, limit: int = 30) -> None:

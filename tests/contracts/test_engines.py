@@ -440,7 +440,7 @@ def test_biases_order_and_raw_scores_stay(engine: str, similarity: str, tmp_path
 @ON_EACH
 def test_without_biases_a_bank_is_refused(engine: str, tmp_path: Path) -> None:
     index = built(World("cosine"), tmp_path / "x", engine, some_items(3))
-    with pytest.raises(DataError, match="no item of this index has a bias"):
+    with pytest.raises(DataError, match="no image of this index has a bias for when a caption or words ask"):
         index.search("x", bank=True)
     assert index.search("x").bank is False
     index.add_embeddings(["b"], World("cosine").embed(["x"]), "image", biases={"caption": [3.0]})

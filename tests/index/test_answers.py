@@ -461,7 +461,7 @@ def test_a_field_that_no_item_has_is_told_with_the_nearest(index: Index) -> None
         ({"facets": "year"}, "facets is the string 'year', expected a list of fields"),
         ({"where": "year>=2000"}, "where is 'year>=2000', expected a mapping"),
         ({"where": {"year": None}}, "'year' is compared with None, expected text, a number or a bool"),
-        ({"bank": True}, "no item of this index has a bias"),
+        ({"bank": True}, "no image of this index has a bias for when a caption or words ask"),
     ],
     ids=str,
 )

@@ -192,7 +192,7 @@ def test_what_cannot_be_mended_is_told_again(folder: Path, name: str, monkeypatc
 
     load = runs.load
 
-    def loaded(path: Path) -> Any:
+    def loaded(path: Path, **how: Any) -> Any:
         if not (path / "run.json").exists():
             raise CheckpointError(f"run: no run.json in {str(path)!r}")
         return load(path)

@@ -18,7 +18,7 @@ import manymatch as mm
 from manymatch import runs
 from manymatch.bank import Bank, Queries, Setting, item_keys, owner_keys
 from manymatch.data.pairs import Pairs
-from manymatch.embeddings import Embedding
+from manymatch.embeddings import Embedding, Points
 from manymatch.errors import DataError, IndexMismatch
 from manymatch.evaluation import ModelScores
 from manymatch.evaluation.banking import biases_of
@@ -252,9 +252,12 @@ def test_another_bank_of_the_same_run_changes_nothing_and_is_said(
     other = mm.load(tmp_path / "run")
     assert other.fingerprint() == model.fingerprint() and other.bank.digest != model.bank.digest  # type: ignore[union-attr]
     told: list[str] = []
+    kept = "this index keeps the query bank it was made with, not the one that the run has now"
     with mm.Index.begin(other, tmp_path / "x") as index:
         index.sync(more, told=told.append)
-        assert told == ["this index keeps the query bank it was made with, not the one that the run has now"]
+        # Whether or not anything is encoded.
+        index.sync(more, told=told.append)
+        assert told == [kept, kept]
         agree(index, model, featured.take(range(50, 90)), model.bank)
     shutil.rmtree(tmp_path / "x" / "run")
     with pytest.raises(IndexMismatch, match="query bank is not the one its items' biases were made with"):
@@ -294,6 +297,110 @@ def test_a_damaged_bank_is_told(models: dict[str, Model], tmp_path: Path) -> Non
     runs.save_search(models["vsepp"], tmp_path / "other")
     shutil.copy(tmp_path / "other" / "bank.safetensors", tmp_path / "run")
     assert mm.load(tmp_path / "run").bank is None
+
+
+@pytest.mark.parametrize("harm", ["lost", "damaged", "changed", "taken away"])
+def test_an_index_searches_without_its_bank_says_so_and_gets_it_back(
+    harm: str, models: dict[str, Model], featured: Pairs, tmp_path: Path
+) -> None:
+    model, first, more = models["vsepp"], featured.take(range(50, 70)), featured.take(range(70, 90))
+    folder = tmp_path / "x"
+    mm.Index.build(model, first, folder).close()
+    path = folder / "run" / "bank.safetensors"
+    if harm == "lost":
+        path.unlink()
+    elif harm == "damaged":
+        path.write_bytes(b"nothing")
+    elif harm == "changed":
+        data = bytearray(path.read_bytes())
+        data[-9] ^= 1
+        path.write_bytes(data)
+    else:
+        runs.save_bank(folder / "run", None)
+    with mm.Index.open(folder) as index:
+        agree(index, model, first, model.bank)
+        (finding,) = index.check().problems
+        assert finding.kind == "run" and f"put it back with: manymatch index DATA --model RUN --out {folder}" in str(
+            finding
+        )
+        assert "bank RUN" not in str(finding) and "--remove" not in finding.todo
+        if harm != "changed":
+            with pytest.raises((DataError, IndexMismatch), match=r"bank.*; put it back with: manymatch index"):
+                index.add(more)
+    other = mm.method("vsepp", **SMALL).build(featured.take(TRAINING), seed=2).eval()
+    with pytest.raises(IndexMismatch, match="the run's query bank is not the one"):
+        mm.Index.begin(other, folder)
+    with mm.Index.begin(model, folder) as index:
+        index.add(more)
+    with mm.Index.open(folder) as index:
+        index.add(featured.take(range(90, 95)))
+        assert index.check().problems == []
+        agree(index, model, featured.take(range(50, 95)), model.bank)
+
+
+def test_embeddings_that_do_not_fit_are_refused_as_without_a_bank(
+    models: dict[str, Model], featured: Pairs, tmp_path: Path
+) -> None:
+    model, some = models["vsepp"], featured.take(range(50, 60))
+    images, ids = model.encode_images(some.images), some.image_ids
+    with mm.Index.begin(model, tmp_path / "x") as index:
+        narrow = type(images)(images.vectors[:, :16])  # type: ignore[attr-defined, call-arg]
+        for given, named, owners, error, said in (
+            (narrow, ids, None, IndexMismatch, "the index holds points"),
+            (images, list(range(10)), None, DataError, "id 0, expected words"),
+            (images, ids[:9], None, DataError, "9 ids for 10 items"),
+        ):
+            with pytest.raises(error, match=said):
+                index.add_embeddings(named, given, "image", owners=owners)  # type: ignore[arg-type]
+        texts = model.encode_texts(some.captions)
+        index.add_embeddings(ids, images.to(torch.float64), "image")
+        with pytest.raises(DataError, match="3 owners for 50 items"):
+            index.add_embeddings(some.caption_ids, texts, "caption", owners=ids[:3])
+        before = {hit.id: hit.score for hit in index.search("a red circle", k=10)}
+        index.add_embeddings(ids, images.to(torch.float16), "image")
+        after = {hit.id: hit.score for hit in index.search("a red circle", k=10)}
+        assert after == pytest.approx(before, abs=1e-3) and len(after) == 10
+
+
+def test_whether_a_bank_takes_part_is_said_of_each_way_of_asking(
+    models: dict[str, Model], featured: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("local.view", "local.collection"):
+        monkeypatch.setattr(f"manymatch.index.{module}.EXACT_UP_TO", 20)
+    model, some = models["vsepp"], featured
+    with mm.Index.build(model, some, tmp_path / "x", engine="faiss") as index:
+        id = some.image_ids[0]
+        assert index.search("a red circle").bank and index.search(like=id, among="captions").bank
+        found, without = index.search(like=id), index.search(like=id, bank=False)
+        assert not found.bank and not index.search(like=id, bank=True).bank
+        # Nothing is taken off between photos, so that to leave it out changes nothing, not the speed either.
+        assert [hit.score for hit in found] == [hit.score for hit in without] and found.exact == without.exact
+    # Of words that ask alone.
+    half = replace(model.bank, settings={"caption": Setting(0.5, 4), "image": Setting()}, digest="")  # type: ignore[type-var]
+    monkeypatch.setattr(model, "bank", half)
+    with mm.Index.build(model, some.take(range(10)), tmp_path / "half") as index:
+        assert index.search("a red circle", bank=True).bank and index.info()["bank"]
+        assert not index.search(like=id, among="captions", bank=True).bank
+
+
+def test_photos_without_captions_are_measured_with_the_banks_queries(
+    models: dict[str, Model], featured: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("local.view", "local.collection"):
+        monkeypatch.setattr(f"manymatch.index.{module}.EXACT_UP_TO", 20)
+    model = models["vsepp"]
+    rng = np.random.default_rng(0)
+    vectors = model.encode_images(featured.images).vectors.numpy().repeat(20, axis=0)  # type: ignore[attr-defined]
+    vectors = vectors + rng.normal(0, 0.05, vectors.shape)
+    images = Points(torch.from_numpy(vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).float())
+    with mm.Index.begin(model, tmp_path / "x", engine="faiss") as index:
+        index.add_embeddings([f"p{n}" for n in range(len(images))], images, "image")
+        index.refresh()
+        assert set(index.info()["agreement"]["image"]) == {"caption", "image"}
+        found = index.search(featured.captions[5])
+        assert found.bank and not found.exact and found.agreement is not None
+        right = index.search(featured.captions[5], exact=True)
+        assert len({hit.id for hit in found} & {hit.id for hit in right}) >= 8
 
 
 def test_qdrant_takes_biases_off_too(models: dict[str, Model], indexed: Pairs, tmp_path: Path) -> None:

@@ -202,7 +202,11 @@ def test_biases_and_the_asked_item(filled: Two) -> None:
         handles, rows = (p.scan(filled.model.encode_texts(["red"]))[0] for p in (mine, theirs))
         for asking in ("caption", "image"):
             assert np.allclose(mine.bias(handles, asking), theirs.bias(rows, asking))
-        assert mine.biased and not remote.pool("caption", Where()).biased
+        for modality in ("image", "caption"):
+            for asking in ("caption", "image"):
+                pools = (reading.pool(modality, Where()) for reading in (remote, local))
+                assert len({pool.biased(asking) for pool in pools}) == 1
+        assert mine.biased("caption") and not remote.pool("caption", Where()).biased("caption")
         assert list(mine.handle(remote.item("p2"))) == [handles[2]]
         assert len(mine.handle(remote.item("p2#0"))) == 0
         narrow = remote.pool("image", read_where({"ok": True}))

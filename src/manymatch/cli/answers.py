@@ -40,7 +40,8 @@ def _how(found: Results, among: str) -> str:
     if not found.exact:
         measured = "not measured" if found.agreement is None else f"{found.agreement:.3f}"
         how = f"approximate, agreement with exact search {measured}"
-    return f"{how}; {found.searched:,} {among}, {found.milliseconds:.1f} ms"
+    corrected = "; less the query bank's biases" if found.bank else ""
+    return f"{how}; {found.searched:,} {among}, {found.milliseconds:.1f} ms{corrected}"
 
 
 def _expectation(found: Results, confident: float | None) -> list[str]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import DataError
 from .options import DataOptions, reads_data
+
+if TYPE_CHECKING:
+    from ..data.pairs import Pairs
+    from ..methods import Model
 
 __all__ = ["bank"]
 
@@ -30,10 +34,16 @@ def bank(
     each item scores; that bias is taken off before items are ranked. Nothing of a test split is read.
     """
     from ..evaluation import fit_bank
+    from ..index.making import FILE, RUN
     from ..runs import load, names_network, save_bank
 
     if names_network(run):
         raise DataError(f"bank: {str(run)!r} is a pretrained network as it is and no run folder; train a run with it")
+    if run.resolve().name == RUN and (run.resolve().parent / FILE).is_file():
+        raise DataError(
+            f"bank: {str(run)!r} is what an index keeps of its run, and its items have their biases from it; give the "
+            "run itself, and index with it into another folder"
+        )
     if remove:
         save_bank(run, None)
         typer.echo(f"{run} has no query bank")
@@ -46,11 +56,20 @@ def bank(
     training = pairs.split(split)
     if val_split == split:
         raise DataError(f"bank: {split!r} cannot be drawn from and choose alpha and k; give two splits")
-    learned = model.notes.get("seen", {}).get("training")
-    if learned is not None and learned != training.digest:
-        typer.echo(f"{training.name} is not what the run was trained on; a bank may be of other pairs", err=True)
+    learned, name = model.notes.get("seen", {}).get("training"), training.name
+    same = learned in (None, training.digest)
     training, validation = (model.supply(each, data.store, _told) for each in (training, validation))
+    if not same and not _left_out(model, training, learned):
+        typer.echo(f"{name} is not what the run was trained on; a bank may be of other pairs", err=True)
     save_bank(run, fit_bank(model, training, validation, most=size, say=typer.echo))
+
+
+def _left_out(model: Model, training: Pairs, learned: str) -> bool:
+    """Whether the pairs are those of that digest but for pictures that cannot be read, as training leaves them out."""
+    from ..data.check import readable
+    from ..evaluation.encoding import looks
+
+    return learned == training.digest or (looks(model, training) and readable(training).digest == learned)
 
 
 def _told(line: str) -> None:

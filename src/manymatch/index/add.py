@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError, UnknownName
@@ -31,6 +31,14 @@ class Batch:
 
     parts: Sequence[tuple[Modality, Space, Sequence[Record]]]
     pictures: Mapping[str, Any] | None = None
+
+    def corrected(self, biases: Mapping[Modality, np.ndarray[Any, Any]]) -> Batch:
+        """The same with these biases of the items of its one part. Raises DataError: one is not finite."""
+        ((modality, space, records),) = self.parts
+        taken = [_biases(biases, asking, len(records)) for asking in ASKING]
+        given = zip(records, *taken, strict=True)
+        changed = [replace(record, bias_caption=one, bias_image=other) for record, one, other in given]
+        return replace(self, parts=[(modality, space, changed)])
 
 
 def encoded_records(

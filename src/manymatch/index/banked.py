@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import CheckpointError, DataError, IndexMismatch
+from .local.vectors import Space
 from .store.packed import Packed
 from .store.rows import Modality
 
@@ -18,7 +19,20 @@ if TYPE_CHECKING:
     from ..methods import Model
     from ..similarity import Similarity
 
-__all__ = ["SETTING", "differing", "digest_of", "item_biases", "opened_bank", "unpacked"]
+__all__ = [
+    "RESTORED",
+    "SETTING",
+    "bank_differs",
+    "differing",
+    "digest_of",
+    "expect_fitting",
+    "item_biases",
+    "opened_bank",
+    "unpacked",
+]
+
+RESTORED = "put it back with: manymatch index DATA --model RUN"
+"""What to do where an index has lost its bank; the folder follows."""
 
 SETTING = "bank"
 """Name of the index's setting that holds the digest of its bank; an index without one has no such setting."""
@@ -34,8 +48,8 @@ def opened_bank(digest: str, run: Path, model: Model | None) -> Bank | None:
     """The bank of that digest: the model's, or that of the index's copy of the run.
 
     Raises:
-        IndexMismatch: the copy holds another bank.
-        DataError: the copy is gone.
+        IndexMismatch: the copy holds another bank, or none.
+        DataError: the copy is gone, or its bank cannot be read.
     """
     if not digest:
         return None
@@ -43,21 +57,36 @@ def opened_bank(digest: str, run: Path, model: Model | None) -> Bank | None:
         return model.bank
     from .. import runs
 
+    back = f"{RESTORED} --out {run.parent}, with the run it was built with"
     try:
         bank = runs.load_bank(run)
     except CheckpointError as error:
-        if (run / "run.json").is_file():
-            raise
+        there = (run / "run.json").is_file()
+        lost = "the query bank in its copy of the run cannot be read" if there else "its copy of the run is gone"
         raise DataError(
-            f"{run.parent}: its copy of the run is gone ({run.name}/), and with it the query bank that says the biases "
-            "of new items; build the index again"
+            f"{run.parent}: {lost} ({run.name}/), and new items have their biases from it; {back}"
         ) from error
     if bank is None or bank.digest != digest:
         raise IndexMismatch(
-            f"{run.parent}: its copy of the run has another query bank than its items' biases were made with; build "
-            "the index again"
+            f"{run.parent}: its copy of the run has {'no' if bank is None else 'another'} query bank, and its items' "
+            f"biases were made with one; {back}"
         )
     return bank
+
+
+def bank_differs(digest: str, run: Path) -> bool:
+    """Whether the index's copy of the run lacks the bank of that digest, or what lies there cannot be read."""
+    try:
+        bank = opened_bank(digest, run, None)
+    except (DataError, IndexMismatch):
+        return True
+    return bank is not None and not bank.sound
+
+
+def expect_fitting(bank: Bank, modality: Modality, space: Space) -> None:
+    """Raises IndexMismatch where items of a modality are not what the run of this bank makes of them."""
+    queries = bank.queries[modality]
+    Space(queries.kind, queries.layout, space.precision).expect(space)
 
 
 def differing(digest: str, model: Model | None) -> str:
@@ -100,11 +129,13 @@ def item_biases(
 
 
 def unpacked(given: Embedding | Packed) -> Embedding:
-    """The same items as tensors."""
+    """The same items as tensors, float32 on the CPU."""
+    import torch
+
     from ..embeddings import embedding_kind
 
     if not isinstance(given, Packed):
-        return given
+        return given.to(torch.float32).to("cpu")
     rows = np.full((len(given), max((len(row) for row in given.rows), default=0)), np.nan, np.float32)
     for place, row in enumerate(given.rows):
         rows[place, : len(row)] = row

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from ..similarity import Similarity
     from .add import Batch
 
-__all__ = ["Collection", "Near", "Pool", "Reading"]
+__all__ = ["Collection", "Near", "Pool", "Reading", "Spoken"]
 
 Array = np.ndarray[Any, Any]
+
+Spoken: TypeAlias = "Callable[[Modality, int], Embedding | None]"
+"""Gives up to so many queries of a modality that the index has no items of to ask with; None where it knows none."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,8 @@ class Pool(Protocol):
         """(n,) float32: what is subtracted from their scores when a query of this modality asks."""
         ...
 
-    @property
-    def biased(self) -> bool:
-        """Whether any item of the modality has a bias."""
+    def biased(self, asking: Modality) -> bool:
+        """Whether any item of the modality has a bias for queries of that one."""
         ...
 
     def sample(self, count: int) -> Array:

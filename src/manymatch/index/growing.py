@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DataError
+from ..errors import DataError, IndexMismatch
 from . import making
 from .add import embedded_records, encoded_records
 from .again import Plan, Synced, compare
 from .attention import Attending
-from .banked import SETTING, differing, item_biases, opened_bank, unpacked
+from .banked import differing, expect_fitting, item_biases, opened_bank, unpacked
 from .digests import Digests
 from .store.packed import Packed
-from .store.rows import MODALITIES, Added, Modality
+from .store.rows import Added, Modality
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,13 +42,17 @@ class Growing(Attending):
         """
         with self._lock:
             if self._bank is None:
-                self._bank = (opened_bank(self._banked(), self.path / making.RUN, self._model),)
+                self._bank = (opened_bank(self.banked(), self.path / making.RUN, self._model),)
             return self._bank[0]
 
-    def _banked(self) -> str:
-        """Digest of the bank it was made with, empty where there was none."""
-        with self._store.reading() as snapshot:
-            return str(snapshot.settings().get(SETTING, ""))
+    def spoken(self, asking: Modality, count: int) -> Embedding | None:
+        """Up to so many of its bank's queries of that modality; None without a bank."""
+        try:
+            bank = self.bank
+        except (DataError, IndexMismatch):
+            # Searches do without: they score every item.
+            return None
+        return None if bank is None else bank.queries[asking].evenly(count)
 
     def sync(
         self,
@@ -93,7 +97,7 @@ class Growing(Attending):
         with self._collection.reading() as reading:
             known = dict(reading.origins())
         plan = compare(pairs, chosen, known, self.images_among, digests, source, keep_gone, looking)
-        other = differing(self._banked(), self._model) if plan.encode else ""
+        other = differing(self.banked(), self._given)
         for note in [*plan.notes, *([other] if other else [])] if told is not None else ():
             told(note)  # type: ignore[misc]
         if plan.amended:
@@ -135,12 +139,17 @@ class Growing(Attending):
         return left_out
 
     def add_all(
-        self, pairs: Pairs, progress: Callable[[Added, int], object] | None = None, *, store: Where = None
+        self,
+        pairs: Pairs,
+        progress: Callable[[Added, int], object] | None = None,
+        *,
+        store: Where = None,
+        told: Callable[[str], object] | None = None,
     ) -> Added:
         """As `sync` without a source: how many images were added, and how many known ones had changed.
 
         Args:
-            progress: as for `sync`.
+            progress, told: as for `sync`.
             store: feature store of a frozen image network, which is read and added to; without one nothing is kept, as
                 an index holds all that searching needs.
 
@@ -149,7 +158,7 @@ class Growing(Attending):
         """
         if not len(pairs):
             return Added()
-        done = self.sync(pairs, progress=progress, usable=None if store is None else self._from(store))
+        done = self.sync(pairs, progress=progress, usable=None if store is None else self._from(store), told=told)
         return Added(done.added, done.changed)
 
     def _from(self, store: Where) -> Callable[[Pairs], Pairs]:
@@ -230,15 +239,17 @@ class Growing(Attending):
             DataError: lengths that differ, an id twice or of another item, an unknown owner, a number not finite.
             IndexMismatch: another kind or size of embedding than the index holds.
         """
-        bank = self.bank if biases is None and len(ids) == len(embedding) else None
-        if bank is not None and len(embedding) and modality in MODALITIES:
-            whose = [id if owner is None else owner for id, owner in zip(ids, owners or [None] * len(ids), strict=True)]
-            biases = item_biases(bank, self.model.similarity, unpacked(embedding), modality, whose)
-        return self._collection.put(
-            embedded_records(
-                ids, embedding, modality, metadata, owners, captions, pictures, source, biases, self._precision()
-            )
+        precision = self._precision()
+        batch = embedded_records(
+            ids, embedding, modality, metadata, owners, captions, pictures, source, biases, precision
         )
+        bank = self.bank if biases is None and len(ids) else None
+        if bank is not None:
+            expect_fitting(bank, modality, batch.parts[0][1])
+            whose = [id if owner is None else owner for id, owner in zip(ids, owners or [None] * len(ids), strict=True)]
+            found = item_biases(bank, self.model.similarity, unpacked(embedding), modality, whose)
+            batch = batch.corrected(found)
+        return self._collection.put(batch)
 
     def delete(self, ids: Sequence[str]) -> int:
         """Delete items in one transaction, with the captions of the images among them; how many items went.

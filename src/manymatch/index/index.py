@@ -15,12 +15,13 @@ from .collection import Collection
 from .filters import Where
 from .growing import Growing
 from .placement import Placement
-from .store.rows import MODALITIES, Added
+from .store.rows import MODALITIES, Added, Modality
 from .store.store import FORMAT, Store
 
 if TYPE_CHECKING:
     from ..data.pairs import Pairs
     from ..data.store import Where as Stored
+    from ..embeddings import Embedding
     from ..methods import Model
     from ..similarity import Similarity
 
@@ -72,7 +73,7 @@ class Index(Growing):
             url: of the Qdrant server, for the engine "qdrant"; its key is read from QDRANT_API_KEY.
             placement: how a new collection there is laid out over its machines.
             progress: called after each commit with the images added and replaced so far, and the number in all.
-            told: called with the name of each step of building and measuring candidates.
+            told: called with what `sync` tells, and the name of each step of building and measuring candidates.
             store: as `add_all`.
 
         Raises:
@@ -87,7 +88,7 @@ class Index(Growing):
         index = cls.begin(
             model, out, engine=engine, precision=precision, agreement=agreement, url=url, placement=placement
         )
-        index.add_all(pairs, progress, store=store)
+        index.add_all(pairs, progress, store=store, told=told)
         index.refresh(told)
         return index
 
@@ -132,7 +133,10 @@ class Index(Growing):
         def similarity() -> Similarity:
             return made[0].model.similarity
 
-        made.append(cls(folder, store, making.collection(folder, store, similarity), model))
+        def spoken(asking: Modality, count: int) -> Embedding | None:
+            return made[0].spoken(asking, count)
+
+        made.append(cls(folder, store, making.collection(folder, store, similarity, spoken), model))
         return made[0]
 
     def close(self) -> None:
@@ -228,7 +232,7 @@ class Index(Growing):
         with self._collection.reading() as reading:
             counts = {f"{modality}s": reading.count(modality) for modality in MODALITIES}
             pools = [reading.pool(modality, Where()) for modality in MODALITIES]
-            bank = any(pool is not None and pool.biased for pool in pools)
+            bank = any(pool is not None and pool.biased(asking) for pool in pools for asking in MODALITIES)
         names = ("model", "similarity", "fingerprint", "precision", "spaces")
         return {
             "path": str(self.path),

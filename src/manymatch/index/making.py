@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DataError, IndexMismatch, UnknownName
-from .banked import SETTING, digest_of
-from .collection import Collection
+from .banked import SETTING, bank_differs, digest_of
+from .collection import Collection, Spoken
 from .local.collection import LocalCollection
 from .local.derived import leftovers
 from .local.engines import AUTO, check_engine
@@ -82,9 +82,11 @@ def prepared(model: Model, folder: Path, wish: Wish) -> Store:
         store = Store(folder / FILE)
         expect(store, model)
         _choose(store, folder, wish)
-        if not (folder / RUN / "run.json").is_file():
-            # Someone has removed the copy; this is the run it was made of.
-            _expect_bank(store, model)
+        with store.reading() as snapshot:
+            digest = str(snapshot.settings().get(SETTING, ""))
+        if not (folder / RUN / "run.json").is_file() or bank_differs(digest, folder / RUN):
+            # Someone has removed the copy or its bank, or it is damaged; this is the run it was made of.
+            _expect_bank(folder, digest, model)
             runs.save_search(model, folder / RUN)
         return store
 
@@ -159,23 +161,26 @@ def expect(store: Store, model: Model) -> None:
         )
 
 
-def _expect_bank(store: Store, model: Model) -> None:
+def _expect_bank(folder: Path, digest: str, model: Model) -> None:
     """Raises IndexMismatch unless the run still has the query bank that the index's biases were made with."""
-    with store.reading() as snapshot:
-        digest = str(snapshot.settings().get(SETTING, ""))
     if digest and digest_of(model) != digest:
         raise IndexMismatch(
-            f"{store.path.parent}: its copy of the run is gone, and the run's query bank is not the one its items' "
-            "biases were made with; build into another folder"
+            f"{folder}: its copy of the run, or of its query bank, is gone, and the run's query bank is not the one "
+            "its items' biases were made with; build into another folder"
         )
 
 
-def collection(folder: Path, store: Store, similarity: Callable[[], Similarity]) -> Collection:
-    """Where the index's items lie."""
+def collection(folder: Path, store: Store, similarity: Callable[[], Similarity], spoken: Spoken) -> Collection:
+    """Where the index's items lie.
+
+    Args:
+        similarity: gives the run's similarity.
+        spoken: queries of a modality without items, which agreement is measured with.
+    """
     with store.reading() as snapshot:
         engine = snapshot.setting("engine")
     if engine == "qdrant":
         from .qdrant import QdrantCollection
 
-        return QdrantCollection(folder, store, similarity)
-    return LocalCollection(folder, store, similarity)
+        return QdrantCollection(folder, store, similarity, spoken=spoken)
+    return LocalCollection(folder, store, similarity, spoken)

@@ -13,6 +13,7 @@ from . import making
 from .answers.asking import Asked, Options, company_counts, in_words
 from .answers.encodings import Encodings
 from .answers.results import Results
+from .banked import SETTING
 from .collection import Collection
 from .contents import Contents
 from .store.store import Store
@@ -42,7 +43,7 @@ class Searchable(Contents):
 
     def __init__(self, path: Path, store: Store, collection: Collection, model: Model | None) -> None:
         super().__init__(path, collection)
-        self._store, self._model = store, model
+        self._store, self._model, self._given = store, model, model
         self._lock = threading.RLock()
         self._bank: tuple[Bank | None] | None = None
         self._calibrated: tuple[str, Calibration | None] = "", None
@@ -84,7 +85,8 @@ class Searchable(Contents):
             exact: True scores every item; otherwise the index's engine decides.
             offset: how many results to pass over first. Pages of an exact answer go on from each other; those of an
                 approximate one, which looks at more candidates the deeper it goes, may rarely repeat or miss an item.
-            confident: only items that are right with at least this probability, in unchanged order.
+            confident: only items that are right with at least this probability, in unchanged order. Where biases take
+                part every item is scored for it, because candidates are not the most probable ones.
             bank: whether items' biases take part in the order; by default where there are any. Without them every item
                 is scored, because candidates were measured with them.
             hybrid: fuse with a search by the query's words (BM25), by reciprocal ranks.
@@ -154,6 +156,11 @@ class Searchable(Contents):
             search = Search(self, reading, among, where, options)
             return search.run(queries, like, unlike)
 
+    def banked(self) -> str:
+        """Digest of the query bank it was made with, empty where there was none."""
+        with self._store.reading() as snapshot:
+            return str(snapshot.settings().get(SETTING, ""))
+
     @property
     def calibration(self) -> Calibration | None:
         """Score to probability, where the index has learned it."""
@@ -174,7 +181,8 @@ class Searchable(Contents):
                 from .. import runs
 
                 try:
-                    model = runs.load(self.path / making.RUN)
+                    # Searching reads no bank: `bank` does, where items come.
+                    model = runs.load(self.path / making.RUN, bank=False)
                 except (CheckpointError, FileNotFoundError) as error:
                     if (self.path / making.RUN / "run.json").is_file():
                         raise

@@ -190,7 +190,7 @@ def is_run(run: str | Path) -> bool:
     return names_network(run) or Path(run).is_dir()
 
 
-def load(folder: str | Path, *, device: str = "cpu", elements: int | None = None) -> Model:
+def load(folder: str | Path, *, device: str = "cpu", elements: int | None = None, bank: bool = True) -> Model:
     """The trained model of a run folder (or of an index's `run/`), ready to encode and score.
 
     Args:
@@ -198,6 +198,7 @@ def load(folder: str | Path, *, device: str = "cpu", elements: int | None = None
         device: where it computes; "auto" takes a GPU when there is one. Embeddings come back to the CPU.
         elements: use the first elements of each set alone, of a run that was trained nested; the calibration, which is
             of all, is then left out. None is what the folder says, or all.
+        bank: read the run's query bank too, where it has one.
 
     Raises:
         CheckpointError: no run there, another format, weights that do not fit, or a calibration or a query bank that
@@ -221,7 +222,7 @@ def load(folder: str | Path, *, device: str = "cpu", elements: int | None = None
             model.calibration = Calibration.from_json(value["calibration"])
         except DataError as error:
             raise CheckpointError(f"run: {str(folder / 'run.json')!r}: {error}") from None
-    if value.get("bank") is not None:
+    if bank and value.get("bank") is not None:
         model.bank = _bank(folder)
     return _used(model, folder, elements).requires_grad_(False).eval().to(device_named(device))
 

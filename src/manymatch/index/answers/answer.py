@@ -13,7 +13,7 @@ from .asking import Asked, Options
 from .diverse import mmr
 from .explain import explain_all
 from .meanings import meanings
-from .ranking import Ranked, fuse, rank, rank_near
+from .ranking import Ranked, fuse, probable, rank, rank_near
 from .results import Group, Hit, Meant, Results
 
 if TYPE_CHECKING:
@@ -176,13 +176,29 @@ class Answer:
     def _counted(self) -> Ranked:
         """What is scored, so many that beyond them hardly anything is right."""
         ranked, wish = self._scored(0), _COUNTED
-        while self._curve is not None and not ranked.exact and wish < _MOST_COUNTED:
-            probable = np.sort(self._curve.probability(ranked.raw))
-            if probable[: -(-len(probable) // 2)].mean() < _AT_THE_EDGE:
-                break
+        if self._curve is None or ranked.exact:
+            return ranked
+        if self._bank:
+            return self._with_probable(ranked, self._curve)
+        while not ranked.exact and wish < _MOST_COUNTED and not _at_the_edge(ranked, self._curve):
             wish *= 4
             ranked = self._scored(0, wish)
         return ranked
+
+    def _with_probable(self, ranked: Ranked, curve: Curve) -> Ranked:
+        """And the first by raw scores, which tell how probable an item is: what biases push down is probable too."""
+        found, wish = None, _COUNTED
+        while wish <= 4 * _MOST_COUNTED:
+            deeper = probable(self._pool, self._asked, wish)
+            if deeper is None or (found is not None and len(deeper) <= len(found)):
+                break
+            found = deeper
+            if _at_the_edge(found, curve):
+                break
+            wish *= 4
+        if found is None:
+            found = probable(self._pool, self._asked, 1)
+        return ranked if found is None else ranked.joined(found)
 
     def _own(self) -> Array:
         """Handle of the item that asks (1,), or none (0,)."""
@@ -273,3 +289,9 @@ class Answer:
             )
             for n, item in enumerate(items)
         )
+
+
+def _at_the_edge(ranked: Ranked, curve: Curve) -> bool:
+    """Whether the less probable half of the candidates is hardly probable."""
+    found = np.sort(curve.probability(ranked.raw))
+    return bool(found[: -(-len(found) // 2)].mean() < _AT_THE_EDGE)

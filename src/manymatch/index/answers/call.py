@@ -91,8 +91,10 @@ class Search:
         return encode_picture(self._index.model, query)
 
     def _answers(self, pool: Pool, asked: list[Asked]) -> list[Answer]:
-        options = self._options
-        bank = self._biased(pool)
+        options, bank = self._options, self._biased(pool, asked)
+        if options.confident is not None and bank:
+            # Confidence is of raw scores, and candidates are the first by others: not all that are confident.
+            options = replace(options, exact=True)
         curves = [self._curve(one) for one in asked]
         for one, curve in zip(asked, curves, strict=True):
             if options.confident is not None and curve is None:
@@ -115,10 +117,16 @@ class Search:
         """Whether the query is words of which the run knows none: its embedding says nothing, nor do its scores."""
         return asked.text is not None and asked.item is None and not self._index.model.knows(asked.text)
 
-    def _biased(self, pool: Pool) -> bool:
-        if self._options.bank and not pool.biased:
-            raise DataError("search: a query bank was asked for, and no item of this index has a bias")
-        return pool.biased and self._options.bank is not False
+    def _biased(self, pool: Pool, asked: Sequence[Asked]) -> bool:
+        """Whether biases take part. Queries of one call are of one modality."""
+        asking = asked[0].modality if asked else "caption"
+        biased = pool.biased(asking)
+        if self._options.bank and not biased and not self._index.banked():
+            raise DataError(
+                f"search: a query bank was asked for, and no {self._modality} of this index has a bias for when "
+                f"{'a caption or words ask' if asking == 'caption' else 'an image asks'}"
+            )
+        return biased and self._options.bank is not False
 
     def _why_not(self, asked: Asked) -> str:
         if self._calibration is None:

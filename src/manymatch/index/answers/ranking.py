@@ -15,7 +15,7 @@ from .asking import Asked
 if TYPE_CHECKING:
     from ...embeddings import Embedding
 
-__all__ = ["Ranked", "fuse", "rank", "rank_many", "rank_near"]
+__all__ = ["Ranked", "fuse", "probable", "rank", "rank_many", "rank_near"]
 
 Array = np.ndarray[Any, Any]
 
@@ -58,6 +58,16 @@ class Ranked:
         """The chosen ones, in that order."""
         return Ranked(self.handles[places], self.raw[places], self.score[places], self.exact, self.agreement)
 
+    def joined(self, other: Ranked) -> Ranked:
+        """These, and behind them those of the other that are not among them."""
+        fresh = other.at(np.flatnonzero(~np.isin(other.handles, self.handles)))
+        return replace(
+            self,
+            handles=np.concatenate([self.handles, fresh.handles]),
+            raw=np.concatenate([self.raw, fresh.raw]),
+            score=np.concatenate([self.score, fresh.score]),
+        )
+
     def __len__(self) -> int:
         return len(self.handles)
 
@@ -80,6 +90,18 @@ def rank_near(pool: Pool, asked: Asked, need: int, *, bank: bool) -> Ranked | No
     return _scored(pool, asked, near.handles, pool.scores(asked.embedding, near.handles), bank, near.agreement, own)
 
 
+def probable(pool: Pool, asked: Asked, need: int) -> Ranked | None:
+    """Candidates for the `need` items of the highest raw scores, whatever orders the answer; None as `rank_near`.
+
+    How many that takes was measured with biases, so that their agreement is not known.
+    """
+    asked, own = replace(asked, unlike=None), _own(pool, asked)
+    near = _near(pool, asked, need + (own is not None and len(own) > 0), False, unmeasured=True)
+    if near is None:
+        return None
+    return _scored(pool, asked, near.handles, pool.scores(asked.embedding, near.handles), False, None, own)
+
+
 def rank_many(pool: Pool, queries: list[Asked], need: int, *, exact: bool, bank: bool) -> list[Ranked | None]:
     """What is scored exactly, read once for several queries; None for those that are better ranked one by one."""
     out: list[Ranked | None] = []
@@ -99,12 +121,12 @@ def _own(pool: Pool, asked: Asked) -> Array | None:
     return pool.handle(asked.item) if asked.item is not None else None
 
 
-def _near(pool: Pool, asked: Asked, need: int, bank: bool) -> Near | None:
+def _near(pool: Pool, asked: Asked, need: int, bank: bool, *, unmeasured: bool = False) -> Near | None:
     if bank not in asked.proxies:
         asked.proxies[bank] = asking_proxies(pool.similarity, asked.embedding, asked.modality, bank)
     proxies = asked.proxies[bank]
     # Agreement was measured with biases where there are any; without them lists that they shaped are no good guide.
-    if proxies is None or bank != pool.biased:
+    if proxies is None or (bank != pool.biased(asked.modality) and not unmeasured):
         return None
     if asked.unlike is None:
         return pool.near(proxies[0], asked.modality, need)

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import Error
+from ..banked import RESTORED, SETTING, opened_bank
 from ..local.derived import leftovers
+from ..making import RUN
 from ..store.store import Store
 from ..uploads import PICTURES
 from .checkup import MEND, RESTORE, Checkup, Told
@@ -43,6 +45,7 @@ def check(folder: Path, store: Store, collection: Collection, model: Callable[[]
         check_truth(store, out, told)
     _check_pictures(folder, store, elsewhere, out, told)
     similarity = _check_run(model, out, told)
+    _check_bank(str(settings.get(SETTING, "")), folder / RUN, out)
     if any(finding.kind == "database" for finding in out.findings):
         out.skipped.append("derived files: what they are made from has to be mended first")
     elif not elsewhere:
@@ -85,6 +88,20 @@ def _check_run(model: Callable[[], Model], out: Checkup, told: Told) -> Any:
         return None
     out.looked.append(f"run/: {found.name}, {found.fingerprint()[:12]}")
     return found.similarity
+
+
+def _check_bank(digest: str, run: Path, out: Checkup) -> None:
+    """The query bank that new items have their biases from: whether it is what the index was made with."""
+    restored = f"{RESTORED} --out {run.parent}"
+    try:
+        bank = opened_bank(digest, run, None)
+    except Error as error:
+        out.say("run", f"{RUN}/", "the query bank", str(error), "the one the index was made with", restored)
+        return
+    if bank is not None and not bank.sound:
+        out.say("run", f"{RUN}/bank.safetensors", "the query bank", "another digest", digest[:12], restored)
+    elif bank is not None:
+        out.looked.append(f"{RUN}/bank.safetensors: {bank.how}, {digest[:12]}")
 
 
 def _check_server(collection: Collection, out: Checkup) -> None:

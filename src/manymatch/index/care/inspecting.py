@@ -251,7 +251,7 @@ def _shares(pool: LocalPool, gallery: Gallery, asking: Gallery, who: Modality) -
     chosen = np.sort(np.random.default_rng(len(others)).choice(others, min(_QUERIES, len(others)), replace=False))
     own = asking.rows[chosen] if asking is gallery else None
     asked = Asking(asking.embedding(chosen), own)
-    proxies = asking_proxies(gallery.similarity, asked.queries, who, gallery.biased)
+    proxies = asking_proxies(gallery.similarity, asked.queries, who, gallery.biased(who))
     assert proxies is not None, "what has candidates has proxies"
     right = first_ten(gallery, asked, who)
     shares = []

@@ -56,6 +56,6 @@ class Upkeep(Searchable):
         """The copy of the run in the folder. Raises CheckpointError, IndexMismatch."""
         from ... import runs
 
-        model = runs.load(self.path / making.RUN)
+        model = runs.load(self.path / making.RUN, bank=False)
         making.expect(self._store, model)
         return model

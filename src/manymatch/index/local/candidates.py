@@ -258,7 +258,7 @@ def choose_plans(
 
     None at all without queries to ask with.
     """
-    proxies = asking_proxies(gallery.similarity, asking.queries, who, bank=gallery.biased)
+    proxies = asking_proxies(gallery.similarity, asking.queries, who, bank=gallery.biased(who))
     if proxies is None or len(proxies) < 2 or len(gallery) < 2:
         return []
     searches = [_Search(right, _SCANNED * len(gallery), wanted) for right in rights]

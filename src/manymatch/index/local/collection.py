@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..add import Batch, fitting
-from ..collection import Near
+from ..collection import Near, Spoken
 from ..filters import Where
 from ..store.amending import Amended
 from ..store.overview import FieldSeen
@@ -48,10 +48,13 @@ class LocalCollection:
         folder: the index folder.
         store: its truth.
         similarity: gives the run's similarity; called when a search first needs it.
+        spoken: queries of a modality without items, which agreement is measured with.
     """
 
-    def __init__(self, folder: Path, store: Store, similarity: Callable[[], Similarity]) -> None:
-        self._folder, self._store, self._similarity = folder, store, similarity
+    def __init__(
+        self, folder: Path, store: Store, similarity: Callable[[], Similarity], spoken: Spoken | None = None
+    ) -> None:
+        self._folder, self._store, self._similarity, self._spoken = folder, store, similarity, spoken
         self._views: deque[View] = deque(maxlen=_VIEWS)
         self._lock, self._turn = threading.Lock(), Turn(folder)
 
@@ -70,7 +73,7 @@ class LocalCollection:
             before = next((v for v in self._views if snapshot.changes_since(v.generation) is not None), None)
             with self._store.reading() as now:
                 newest = now.generation == generation
-            view = View(self._folder, snapshot, self._similarity, before, newest)
+            view = View(self._folder, snapshot, self._similarity, before, newest, self._spoken)
             if before is None or before is self._views[0]:
                 self._views.appendleft(view)
             return view
@@ -286,9 +289,8 @@ class LocalPool:
     def bias(self, handles: Array, asking: Modality) -> Array:
         return self._gallery.bias(handles, asking)
 
-    @property
-    def biased(self) -> bool:
-        return self._gallery.biased
+    def biased(self, asking: Modality) -> bool:
+        return self._gallery.biased(asking)
 
     def sample(self, count: int) -> Array:
         drawn = self._shelf.sample

@@ -124,15 +124,20 @@ class Gallery:
         return out
 
     @cached_property
-    def biased(self) -> bool:
-        """Whether any item that is there has a bias."""
-        if not (np.any(self.base.biases) or np.any(self.tail.biases)):
-            return False
-        return self.alive is None or bool(np.any(self.biases(np.flatnonzero(self.alive))))
+    def _biased(self) -> Array:
+        """(2,) whether any item that is there has a bias, in the order of `ASKING`."""
+        some = np.any(self.base.biases, axis=1) | np.any(self.tail.biases, axis=1)
+        if not some.any() or self.alive is None:
+            return np.asarray(some)
+        return np.asarray(np.any(self.biases(np.flatnonzero(self.alive)), axis=1))
+
+    def biased(self, asking: Modality) -> bool:
+        """Whether any item that is there has a bias for queries of this modality."""
+        return bool(self._biased[ASKING.index(asking)])
 
     def bias(self, positions: Array, asking: Modality) -> Array:
         """(len(positions),) float32: subtracted from scores when a query of this modality asks."""
-        if not self.biased:
+        if not self.biased(asking):
             return np.zeros(len(positions), np.float32)
         return np.asarray(self.biases(positions)[ASKING.index(asking)])
 

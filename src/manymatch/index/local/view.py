@@ -19,6 +19,7 @@ from .vectors import Space, Vectors
 
 if TYPE_CHECKING:
     from ...similarity import Similarity
+    from ..collection import Spoken
     from .candidates import Candidates, Plan
     from .gallery import Gallery
 
@@ -54,6 +55,7 @@ class View:
         similarity: gives the run's similarity, called when a gallery is first needed.
         before: the view of an earlier generation, whose maps and rows are gone on with.
         newest: whether files of this generation may take the place of others.
+        spoken: as for `making.collection`.
     """
 
     def __init__(
@@ -63,10 +65,11 @@ class View:
         similarity: Callable[[], Similarity],
         before: View | None = None,
         newest: bool = True,
+        spoken: Spoken | None = None,
     ) -> None:
         self.generation = snapshot.generation
         self._folder, self._similarity, self._lock = folder, similarity, threading.RLock()
-        self._newest = newest
+        self._newest, self._spoken = newest, spoken
         self._engine, self._wanted = str(snapshot.setting("engine")), float(snapshot.setting("agreement"))
         self._precision = str(snapshot.setting("precision"))
         self._spaces: dict[str, Any] = snapshot.setting("spaces")
@@ -266,13 +269,16 @@ class View:
             )
 
     def _asking(self, searched: Modality, snapshot: Snapshot) -> dict[Modality, Any]:
-        """Queries of both modalities, spread evenly over the index's own items."""
+        """Queries of both modalities, spread evenly over the index's own items, or else over its bank's queries."""
         from .candidates import Asking
 
         out: dict[Modality, Any] = {}
         for asking in MODALITIES:
             shelf = self.shelf(asking, snapshot)
             if shelf is None or not len(shelf.gallery):
+                given = None if self._spoken is None else self._spoken(asking, _QUERIES)
+                if given is not None:
+                    out[asking] = Asking(given)
                 continue
             chosen = spread(shelf.gallery.positions())
             own = shelf.gallery.rows[chosen] if asking == searched else None

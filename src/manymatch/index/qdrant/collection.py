@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import DataError
 from ..add import Batch
+from ..collection import Spoken
 from ..local.candidates import Plan
 from ..local.vectors import Space
 from ..placement import Placement
@@ -63,12 +64,19 @@ class QdrantCollection:
         store: its settings; its items are not used.
         similarity: gives the run's similarity, called when items are put or searched.
         client: of the server; by default one for `url`, with the key in the environment variable QDRANT_API_KEY.
+        spoken: queries of a modality without items, which agreement is measured with.
     """
 
     def __init__(
-        self, folder: Path, store: Store, similarity: Callable[[], Similarity], client: QdrantClient | None = None
+        self,
+        folder: Path,
+        store: Store,
+        similarity: Callable[[], Similarity],
+        client: QdrantClient | None = None,
+        spoken: Spoken | None = None,
     ) -> None:
         self._folder, self._store, self._similarity, self._given = folder, store, similarity, client
+        self._spoken = spoken
         self._lock, self._turn = threading.Lock(), Turn(folder)
         self._server: Server | None = None
         self._samples = Samples()
@@ -131,7 +139,7 @@ class QdrantCollection:
             late = due(reading, settings.measured, settings.wanted)
             if server is None or not late:
                 return
-            found = measure(reading, server, late, settings.wanted, told)
+            found = measure(reading, server, late, settings.wanted, told, self._spoken)
             with self._store.writing() as change:
                 kept = {modality: m.to_json() for modality, m in {**settings.measured, **found}.items()}
                 change.set("plans", kept)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...threads import one_thread
+from ..collection import Spoken
 from ..filters import Where
 from ..local.candidates import Plan, asking_proxies, most
 from ..store.rows import MODALITIES, Modality
@@ -65,9 +66,14 @@ def due(reading: QdrantReading, before: Mapping[str, Measured], wanted: float) -
 
 
 def measure(
-    reading: QdrantReading, server: Server, late: list[Modality], wanted: float, told: Callable[[str], object]
+    reading: QdrantReading,
+    server: Server,
+    late: list[Modality],
+    wanted: float,
+    told: Callable[[str], object],
+    spoken: Spoken | None = None,
 ) -> dict[str, Measured]:
-    """Plans of each of these modalities, for every asking modality that has items to ask with."""
+    """Plans of each of these modalities, for every asking modality that has items to ask with, or is `spoken`."""
     _settled(server, told)
     out: dict[str, Measured] = {}
     with one_thread():
@@ -75,7 +81,7 @@ def measure(
             told(f"agreement among {modality}s")
             pool = reading.pool(modality, Where())
             if pool is not None:
-                out[modality] = Measured(len(pool), wanted, _plans(reading, server, pool, modality, wanted))
+                out[modality] = Measured(len(pool), wanted, _plans(reading, server, pool, modality, wanted, spoken))
     return out
 
 
@@ -88,7 +94,12 @@ def _settled(server: Server, told: Callable[[str], object]) -> None:
 
 
 def _plans(
-    reading: QdrantReading, server: Server, pool: QdrantPool, searched: Modality, wanted: float
+    reading: QdrantReading,
+    server: Server,
+    pool: QdrantPool,
+    searched: Modality,
+    wanted: float,
+    spoken: Spoken | None,
 ) -> dict[str, Plan]:
     queries: dict[Modality, Embedding] = {}
     own: dict[Modality, Array | None] = {}
@@ -97,7 +108,13 @@ def _plans(
         handles = handles_of([]) if asked is None else asked.sample(_QUERIES)
         if asked is not None and len(handles) > 1:
             queries[asking], own[asking] = asked.take(handles), handles if asking == searched else None
-    proxies = {asking: asking_proxies(pool.similarity, asked, asking, pool.biased) for asking, asked in queries.items()}
+        elif not len(handles) and spoken is not None:
+            given = spoken(asking, _QUERIES)
+            if given is not None:
+                queries[asking], own[asking] = given, None
+    proxies = {
+        asking: asking_proxies(pool.similarity, asked, asking, pool.biased(asking)) for asking, asked in queries.items()
+    }
     if any(given is None for given in proxies.values()):
         return {}
     right = first_ten(_scored(pool, queries), own, len(pool))

@@ -25,11 +25,26 @@ from .filters import key, term
 from .server import PROXY, WORDS
 from .words import folded, sparse_text
 
-__all__ = ["IDENTITY", "ITEM", "SCORED", "SHARED", "described", "item_of", "padded", "payload_of", "point", "point_id"]
+__all__ = [
+    "BIASED",
+    "IDENTITY",
+    "ITEM",
+    "SCORED",
+    "SHARED",
+    "described",
+    "item_of",
+    "padded",
+    "payload_of",
+    "point",
+    "point_id",
+]
 
 Array = np.ndarray[Any, Any]
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "manymatch")
+
+BIASED = 2
+"""In the payload, an item has a bias for captions that ask, 3: for images; 1, of earlier points: for either."""
 
 IDENTITY = ["id", "modality", "owner", "order"]
 SCORED = ["order", "biases", "embedding"]
@@ -103,7 +118,7 @@ def payload_of(modality: Modality, record: Record, order: int, shared: Mapping[s
         **shared,
         "order": order,
         "biases": biases,
-        "biased": 1 if any(biases) else None,
+        "biased": [BIASED + which for which, bias in enumerate(biases) if bias] or None,
         "embedding": base64.b64encode(record.vector).decode(),
         "origin": None if record.origin is None else [*astuple(record.origin)],
     }

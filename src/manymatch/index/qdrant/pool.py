@@ -20,7 +20,7 @@ from ..store.rows import Modality, Stored
 from .api import models
 from .facets import facet, most_frequent
 from .filters import key, of, value_of_term
-from .points import ITEM, SCORED, item_of, padded, point_id
+from .points import BIASED, ITEM, SCORED, item_of, padded, point_id
 from .server import PROXY, WORDS, Server
 from .words import sparse_query
 
@@ -98,6 +98,7 @@ class QdrantPool:
         self._space, self._given, self._plans = space, similarity, plans
         self._samples = samples
         self._known: dict[str, dict[str, Any]] = {}
+        self._biased: dict[str, bool] = {}
 
     @property
     def similarity(self) -> Similarity:
@@ -174,10 +175,13 @@ class QdrantPool:
         which = ASKING.index(asking)
         return np.array([payload["biases"][which] for payload in payloads], np.float32)
 
-    @cached_property
-    def biased(self) -> bool:
-        some = models.Filter(must=[models.FieldCondition(key="biased", match=models.MatchValue(value=1))])
-        return bool(next(self._server.scroll(of(self._modality, some), False, page=1), []))
+    def biased(self, asking: Modality) -> bool:
+        if asking not in self._biased:
+            # Biases are for queries of the other modality, except where somebody gave others.
+            wanted = [BIASED + ASKING.index(asking), *([1] if asking != self._modality else [])]
+            some = models.Filter(must=[models.FieldCondition(key="biased", match=models.MatchAny(any=wanted))])
+            self._biased[asking] = bool(next(self._server.scroll(of(self._modality, some), False, page=1), []))
+        return self._biased[asking]
 
     def sample(self, count: int) -> Array:
         # Point ids are hashes: the first of them are drawn evenly.

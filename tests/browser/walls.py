@@ -24,8 +24,8 @@ RED, WARM, COLD = "a red wall", "a wall of warm colour", "a wall of cold colour"
 PURPLE = "a purple wall"
 """Words whose first page the strangers' walls are on."""
 
-UNSURE = "wall"
-"""A word of which the run is sure of nothing."""
+NO_WARM_WALL = 1992
+"""A year whose walls are blue, green and black."""
 
 RUNS = "window.__hurt = (window.__hurt || 0) + 1"
 MARKUP = f'<img src=x onerror="{RUNS}"><script>{RUNS}</script>'

@@ -1,5 +1,5 @@
-"""Approximate search in another order than that of raw scores says what exact search says of probabilities, which are
-of these."""
+"""Approximate search that is corrected by a query bank says what exact search says of probabilities, which are of raw
+scores."""
 
 from __future__ import annotations
 
@@ -63,13 +63,3 @@ def test_what_is_confident_is_found_however_far_biases_push_it_down(corrected: I
     near, whole = (corrected.search("red", 1000, confident=0.9, facets=["year"], exact=way) for way in (None, True))
     assert [hit.id for hit in near] == [hit.id for hit in whole] and near.likely == len(near) > 50
     assert near.exact and near.facets == whole.facets
-
-
-def test_what_is_confident_is_found_whatever_else_orders(corrected: Index) -> None:
-    first = corrected.search("red", 1, bank=False)[0].id
-    ways = ({"unlike_item": first}, {"hybrid": True})
-    for way in ways:
-        near, whole = (
-            corrected.search("red", 1000, confident=0.9, bank=False, exact=exact, **way) for exact in (None, True)
-        )
-        assert near.exact and [hit.id for hit in near] == [hit.id for hit in whole] and len(near) > 50

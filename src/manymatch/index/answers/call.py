@@ -92,8 +92,7 @@ class Search:
 
     def _answers(self, pool: Pool, asked: list[Asked]) -> list[Answer]:
         options, bank = self._options, self._biased(pool, asked)
-        otherwise = bank or options.hybrid or any(one.unlike is not None for one in asked)
-        if options.confident is not None and otherwise:
+        if options.confident is not None and bank:
             # Confidence is of raw scores, and candidates are the first by others: not all that are confident.
             options = replace(options, exact=True)
         curves = [self._curve(one) for one in asked]

@@ -3,7 +3,8 @@
     python bench/photo_search.py RUN DATA_FOLDER [--captions 200]
 
 Indexes the 1,000 test photos of Flickr8k with the run, asks with captions (words to hits: tokenise, encode, score,
-order, read the hits' metadata), and compares each first ten with the exact order of the run's float32 embeddings.
+order, read the hits' metadata), and compares each first ten with the order in which `evaluate` ranks: the exact one of
+the run's float32 embeddings, corrected by the run's query bank where it has one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,20 @@ from pathlib import Path
 import numpy as np
 
 import manymatch as mm
-from manymatch.evaluation import top
+from manymatch.evaluation.banking import biases_of, usable_banks
+from manymatch.evaluation.encoding import encode, scores_of
+from manymatch.methods import Model
+
+
+def ranked(model: Model, pairs: mm.Pairs, count: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and rows of the first ten images of every step-th caption, as `evaluate` ranks them."""
+    encoded = encode(model, pairs, 256, None)
+    banks, notes = usable_banks([model], ["the run"], pairs, None)
+    print("; ".join(notes) or "raw scores: the run has no query bank")
+    source = scores_of([model], [encoded], pairs, None, biases_of([model], [encoded], pairs, banks))
+    scores = np.concatenate([part for _, part in source.rows("t2i")])[::step][:count]
+    rows = np.argsort(-scores, axis=1, kind="stable")[:, :10]
+    return np.take_along_axis(scores, rows, axis=1), rows
 
 
 def main() -> None:
@@ -42,7 +56,7 @@ def main() -> None:
         print(f"opened, run loaded and asked once in {time.perf_counter() - began:.2f} s")
         step = max(1, len(test.captions) // asked.captions)
         queries = test.captions[::step][: asked.captions]
-        scores, rows = top(model.similarity, model.encode_texts(queries), model.encode_images(test.images), 10)
+        scores, rows = ranked(model, test, len(queries), step)
         times, equal, worst = [], 0, 0.0
         for n, query in enumerate(queries):
             began = time.perf_counter()

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from report_fakes import Checked, small
-from study_fakes import line
+from report_fakes import Checked
+from study_fakes import ROWS, line, measured_study
 from typer.testing import CliRunner
 
 import manymatch as mm
@@ -26,64 +26,20 @@ from manymatch.embeddings import Points, Sets
 from manymatch.evaluation import fit_bank
 from manymatch.evaluation.scores import ModelScores
 from manymatch.report.study import read_plan, study
-from manymatch.report.study.folders import lock
+from manymatch.report.study.folders import lock, trained_in
 from manymatch.report.study.judge import Judge, _healthy
 from manymatch.report.study.neighbours import hub_skew, proxy_recall
 from manymatch.report.study.page import page
 from manymatch.report.study.results import results_of
-from manymatch.report.study.runs import folder_of
 from manymatch.report.study.study import _alone, _opened
 from manymatch.report.study.table import markdown
 from manymatch.runs import save_search
 from manymatch.similarity import Cosine, SmoothChamfer
 
-ROWS = """
-title = "A <b>study</b>"
-seeds = [0, 1]
-protocols = ["own"]
-against = "points"
-tested = ["RSUM"]
-[data]
-path = "world/captions.jsonl"
-[[row]]
-name = "points"
-method = "vsepp"
-[[row]]
-name = "sets"
-title = "sets & <script>"
-method = "dive"
-[[row]]
-name = "both"
-ensemble = ["points", "sets"]
-[[claim]]
-name = "sets"
-text = "Sets find better than <i>points</i>."
-better = "sets"
-worse = "points"
-"""
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study whose runs are there, two of them with a query bank."""
-    folder = tmp_path_factory.mktemp("study")
-    pairs = Pairs.read(write_toy(folder / "world", 60, seed=2, size=32))
-    (folder / "study.toml").write_text(ROWS)
-    plan = read_plan(folder / "study.toml")
-    for run in plan.runs:
-        if run.row.ensemble:
-            continue
-        place = folder_of(folder / "out" / "runs", run)
-        place.claim(plan.data)
-        torch.manual_seed(run.seed)
-        model = small(pairs.split("train"), run.row.method or "").eval()
-        for parameter in model.parameters():
-            parameter.data += 0.05 * torch.randn_like(parameter)
-        if run.row.name == "points":
-            model.bank = fit_bank(model, pairs.split("train"), pairs.split("val"), most=50)
-        save_search(model, place.path, {"finished": True})
-        (place.path / "metrics.jsonl").write_text('{"loss": 2.0}\n{"loss": 1.0, "elements with gradient": 0.5}\n')
-    return folder
+    return measured_study(tmp_path_factory.mktemp("study"))
 
 
 def test_a_study_measures_what_is_trained_and_says_it(folder: Path) -> None:
@@ -128,7 +84,7 @@ def test_the_page_is_whole_and_nothing_in_it_is_a_tag_that_should_not_be(folder:
     read = Checked(text)
     assert "script" not in read.names and "http" not in text.replace("http://www.w3.org", "")
     assert "A <b>study</b>" in read.words and "sets & <script>" in read.words
-    assert "test split was read once" in " ".join(read.words.split())
+    assert "No number of the test split was shown before" in " ".join(read.words.split())
     for title in ("At a glance", "Own captions", "Hubs", "Sets and candidates", "What the query bank adds", "Claims"):
         assert title in read.words
     table = (folder / "out" / "table.md").read_text("utf-8")
@@ -139,7 +95,7 @@ def test_the_test_split_is_read_when_all_are_trained(folder: Path, tmp_path: Pat
     (folder / "more.toml").write_text(ROWS.replace("[[claim]]", '[[row]]\nname = "c"\nmethod = "cca"\n[[claim]]', 1))
     said: list[str] = []
     assert study(folder / "more.toml", folder / "out", only=["sets"], say=said.append) is None
-    assert said[-1].startswith("2 runs of other rows are to be trained before the test split is read")
+    assert said[-1].startswith("2 runs are to be trained before the test split is read")
 
 
 def test_rows_that_came_later_and_runs_that_failed_are_named(folder: Path) -> None:
@@ -151,11 +107,11 @@ def test_rows_that_came_later_and_runs_that_failed_are_named(folder: Path) -> No
     ]
     found = results_of(plan, test, lines, {"sets-1": "it <broke>"}, ["sets-0"])
     words = Checked(page(found)).words
-    assert "sets-1 failed: it <broke>" in words and "other runs, by settings of the file alone: sets-0." in words
+    assert "sets-1 failed: it <broke>" in words and "of other runs, by settings of the file alone: sets-0." in words
     told = markdown(found)
     assert "- sets-1 failed: it <broke>" in told and "of the file alone: sets-0." in told
     assert found.json()["trained_after_test_was_read"] == ["sets-0"]
-    assert "read once" not in words + told, "it was not"
+    assert "No number" not in words + told, "it was not"
     Checked(page(results_of(plan, test, [], {"sets-1": "broke"}, [])))
 
 
@@ -202,16 +158,16 @@ def test_what_was_there_when_the_test_split_was_read_is_known_by_its_weights(tmp
             (tmp_path / name / "run.json").write_text('{"format": 1, "finished": true}')
 
     trained("a-0", "a-1", "other-0")
-    assert _opened(tmp_path, ["a-0", "a-1"]) == []
-    assert _opened(tmp_path, ["a-0", "other-0"]) == [], "of another study, and there before"
+    assert _opened(tmp_path, ["a-0", "a-1"], trained_in(tmp_path)) == []
+    assert _opened(tmp_path, ["a-0", "other-0"], trained_in(tmp_path)) == [], "of another study, and there before"
     trained("b-0")
     trained("a-1", weights=b"anew")
     for _ in range(2):
-        assert _opened(tmp_path, ["a-0", "a-1", "b-0"]) == ["a-1", "b-0"]
+        assert _opened(tmp_path, ["a-0", "a-1", "b-0"], trained_in(tmp_path)) == ["a-1", "b-0"]
     (tmp_path / "test_read.json").write_text('{"trained": ["a-0"]}')
-    assert _opened(tmp_path, ["a-0", "b-0"]) == ["b-0"], "where names alone were written"
+    assert _opened(tmp_path, ["a-0", "b-0"], trained_in(tmp_path)) == ["b-0"], "where names alone were written"
     trained("a-0", weights=b"anew")
-    assert _opened(tmp_path, ["a-0", "b-0"]) == ["a-0", "b-0"]
+    assert _opened(tmp_path, ["a-0", "b-0"], trained_in(tmp_path)) == ["a-0", "b-0"]
 
 
 def test_studies_of_the_same_runs_measure_one_after_the_other(tmp_path: Path) -> None:

@@ -22,9 +22,20 @@ def study(
         typer.Option(
             "--only",
             metavar="ROW",
-            help="Train only this row and its members; measuring waits for the others. Repeat it.",
+            help="Train only this row and its members; tables wait for the others. Repeat it.",
         ),
     ] = None,
+    records: Annotated[
+        Path | None,
+        typer.Option(
+            "--records",
+            metavar="DIR",
+            help="Small files of what was measured, one a run: what has one is not trained, the others get one.",
+        ),
+    ] = None,
+    train: Annotated[
+        bool, typer.Option("--train/--no-train", help="Train what is missing, or only measure what is there.")
+    ] = True,
 ) -> None:
     """Train methods with several seeds, then measure and compare them.
 
@@ -32,9 +43,12 @@ def study(
     split is read when everything is trained. DIR then holds results.json, table.md and index.html.
 
     manymatch study methods.toml --out runs/methods --jobs 2 --threads 1
+
+    With --records what is trained on one machine goes on on another, and a row of your own is compared with rows that
+    others have trained.
     """
     from ..report.study import study as run
 
-    page = run(file, out, jobs=jobs, threads=threads, only=only or ())
+    page = run(file, out, jobs=jobs, threads=threads, only=only or (), records=records, train=train)
     if page is not None:
         typer.echo(page)

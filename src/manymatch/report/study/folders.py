@@ -16,7 +16,7 @@ from ...errors import CheckpointError, DataError
 from ...runs import make_folder, read_run
 from .plan import DataFiles, Run
 
-__all__ = ["Cost", "RunFolder", "digest_of", "lock", "trained_in"]
+__all__ = ["Cost", "RunFolder", "asked_of", "digest_of", "lock", "trained_in"]
 
 _ASKED, _COST, _LOCK, _LOG = "study.json", "cost.json", "study.lock", "train.log"
 _TAIL = 16_384
@@ -56,7 +56,7 @@ class RunFolder:
 
     def claim(self, data: DataFiles) -> None:
         """Make the folder this run's. Raises CheckpointError where it was made with other settings."""
-        asked = _asked(self.run, data)
+        asked = asked_of(self.run, data)
         path = self.path / _ASKED
         if path.is_file():
             found = _read(path)
@@ -195,7 +195,7 @@ def trained_in(runs: Path) -> dict[str, str]:
     return found
 
 
-def _asked(run: Run, data: DataFiles) -> dict[str, Any]:
+def asked_of(run: Run, data: DataFiles) -> dict[str, Any]:
     """Everything that makes this run the run it is. Files are known by name and size: a copy elsewhere is the same."""
     row = run.row
     read = [data.path, data.images] if row.pictures else [data.path, data.features, data.pooled]
@@ -208,7 +208,7 @@ def _asked(run: Run, data: DataFiles) -> dict[str, Any]:
         "text_tower": row.text_tower,
         "pictures": row.pictures,
         "join": [member.name for member in run.members],
-        "of": [_asked(member, data) for member in run.members],
+        "of": [asked_of(member, data) for member in run.members],
         "options": list(row.options),
         "field": dict(data.fields),
         "format": data.format,

@@ -27,13 +27,10 @@ from ...runs import load
 from .folders import RunFolder, digest_of
 from .neighbours import hub_skew, proxy_recall
 from .plan import Plan, Run
-from .quantities import Measured, Quantity, load_measured, save_measured
+from .quantities import STATES, Measured, Quantity, load_measured, save_measured
 from .runs import folder_of
 
-__all__ = ["STATES", "Judge"]
-
-STATES = ("raw", "bank")
-"""Without and with the query bank."""
+__all__ = ["Judge"]
 
 RESAMPLES = 1000
 
@@ -115,12 +112,12 @@ class Judge:
                 digest.update(json.dumps(described["bank"], sort_keys=True).encode())
             for name in names:
                 digest.update(digest_of(each.path / name).encode())
-        digest.update(json.dumps([*self._asked, state]).encode())
+        digest.update(json.dumps([*self.asked, state]).encode())
         return digest.hexdigest()
 
     @cached_property
-    def _asked(self) -> list[Any]:
-        """What does not depend on the run: pictures alone are taken to be what their names say."""
+    def asked(self) -> list[Any]:
+        """What numbers depend on beside the run. Pictures alone are taken to be what their names say."""
         data = self.plan.data
         files = [path for path in (data.path, data.features, data.pooled, *data.truth) if path is not None]
         read = [[path.name, digest_of(path) if path.is_file() else None] for path in files]

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
 from ...evaluation.measures import Floats
-from .plan import Plan, Row, Run
-from .quantities import Measured, Quantity
-from .runs import folder_of
+from .found import Found
+from .plan import Plan, Row
+from .quantities import STATES, Quantity
 
 __all__ = ["LEVEL", "Line", "ends_of", "lines_of"]
 
@@ -89,53 +88,17 @@ def ends_of(drawn: Floats | None) -> tuple[float | None, float | None]:
     return float(low), float(high)
 
 
-def lines_of(plan: Plan, runs: Path, measured: Mapping[str, Mapping[str, Measured]]) -> list[Line]:
-    """A line for each row and state in which some run was measured, in the order of the plan.
-
-    Args:
-        plan: the study.
-        runs: folder of the runs.
-        measured: run name -> state -> numbers.
-    """
+def lines_of(plan: Plan, found: Mapping[str, Found]) -> list[Line]:
+    """A line for each row and state in which some run was measured, in the order of the plan; `found` by run name."""
     out = []
     for row in plan.rows:
-        done = [run for run in plan.runs if run.row is row and run.name in measured]
-        own = {run.name: dict(_of_training(run, runs)) for run in done}
-        for state in ("raw", "bank"):
-            kept = [run for run in done if state in measured[run.name]]
+        done = [run for run in plan.runs if run.row is row and run.name in found]
+        for state in STATES:
+            kept = [(run.seed, found[run.name]) for run in done if state in found[run.name].states]
             if kept:
-                found = tuple({**measured[run.name][state].quantities, **own[run.name]} for run in kept)
-                notes = dict.fromkeys(note for run in kept for note in measured[run.name][state].notes)
-                seeds = tuple(run.seed for run in kept)
-                unseen = any(_unseen(run, runs) for run in kept)
-                out.append(Line(row, state, seeds, found, tuple(notes), unseen, plan.fixed(row)))
+                quantities = tuple({**each.states[state].quantities, **each.training} for _, each in kept)
+                notes = dict.fromkeys(note for _, each in kept for note in each.states[state].notes)
+                unseen = any(each.at_least for _, each in kept)
+                seeds = tuple(seed for seed, _ in kept)
+                out.append(Line(row, state, seeds, quantities, tuple(notes), unseen, plan.fixed(row)))
     return out
-
-
-def _of_training(run: Run, runs: Path) -> Iterator[tuple[str, Quantity]]:
-    """What training noted and what it cost; of a run made of others with what those cost."""
-    folder = folder_of(runs, run)
-    if folder.validation is not None:
-        yield "validation RSUM", Quantity(folder.validation)
-    for name, value in folder.diary.items():
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            yield f"diary {name}", Quantity(float(value))
-    costs = [cost for cost in (folder_of(runs, each).cost for each in _everything(run)) if cost is not None]
-    if costs:
-        yield "minutes", Quantity(sum(cost.seconds for cost in costs) / 60)
-        yield "CPU minutes", Quantity(sum(cost.cpu_seconds for cost in costs) / 60)
-        yield "memory GiB", Quantity(max(cost.peak_bytes for cost in costs) / 2**30)
-        yield "threads", Quantity(float(max(cost.threads for cost in costs)))
-
-
-def _everything(run: Run) -> list[Run]:
-    """A run and all it is made of, each once."""
-    found = {run.name: run}
-    for member in run.members:
-        found |= {each.name: each for each in _everything(member)}
-    return list(found.values())
-
-
-def _unseen(run: Run, runs: Path) -> bool:
-    costs = [folder_of(runs, each).cost for each in _everything(run) if not each.row.ensemble]
-    return any(cost is None or not cost.whole for cost in costs)

@@ -110,6 +110,14 @@ class Run:
         """Of its folder."""
         return f"{self.row.name}-{self.seed}"
 
+    @property
+    def parts(self) -> list[Run]:
+        """All it is made of, what its members are made of too, each once."""
+        found: dict[str, Run] = {}
+        for member in self.members:
+            found |= {each.name: each for each in (member, *member.parts)}
+        return list(found.values())
+
 
 @dataclass(frozen=True)
 class Claim:

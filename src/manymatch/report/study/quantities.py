@@ -6,7 +6,8 @@ import json
 import math
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,26 @@ from typing import Any
 import numpy as np
 
 from ...data.writing import whole_file
+from ...errors import DataError
 from ...evaluation.measures import Floats, Measure
 
-__all__ = ["Measured", "Quantity", "load_measured", "save_measured"]
+__all__ = [
+    "STATES",
+    "Measured",
+    "Quantity",
+    "load_measured",
+    "pack",
+    "read_arrays",
+    "save_measured",
+    "unpack",
+    "write_arrays",
+]
+
+STATES = ("raw", "bank")
+"""Without and with the query bank."""
 
 _FORMAT = 1
+_KINDS = ("contributions", "drawn")
 
 
 @dataclass(frozen=True)
@@ -56,18 +72,12 @@ class Measured:
     notes: tuple[str, ...] = ()
 
 
-def save_measured(path: Path, found: Measured) -> None:
-    """A `.npz`, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, Any] = {"facts": np.frombuffer(json.dumps(_facts(found)).encode(), np.uint8)}
-    for kind in ("contributions", "drawn"):
+def pack(found: Measured) -> tuple[dict[str, Any], dict[str, Any]]:
+    """As plain facts for JSON, and as arrays with a row for each quantity that has one."""
+    arrays: dict[str, Any] = {}
+    for kind in _KINDS:
         rows = [getattr(each, kind) for each in found.quantities.values() if getattr(each, kind) is not None]
         arrays[kind] = np.stack(rows) if rows else np.zeros((0, 0))
-    with whole_file(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **arrays)
-
-
-def _facts(found: Measured) -> dict[str, object]:
     named = [
         (
             name,
@@ -77,25 +87,57 @@ def _facts(found: Measured) -> dict[str, object]:
         )
         for name, each in found.quantities.items()
     ]
-    return {"format": _FORMAT, "key": found.key, "notes": found.notes, "quantities": named}
+    return {"key": found.key, "notes": found.notes, "quantities": named}, arrays
+
+
+def unpack(facts: Mapping[str, Any], arrays: Mapping[str, Any]) -> Measured:
+    """What `pack` took apart. Raises KeyError, ValueError or StopIteration where it is damaged."""
+    rows = {kind: iter(np.asarray(arrays[kind], np.float64)) for kind in _KINDS}
+    quantities = {
+        name: Quantity(
+            float(value),
+            next(rows["contributions"]) if summed else None,
+            next(rows["drawn"]) if drawn else None,
+        )
+        for name, value, summed, drawn in facts["quantities"]
+    }
+    return Measured(facts["key"], quantities, tuple(facts["notes"]))
+
+
+def write_arrays(path: Path, facts: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
+    """A `.npz`, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    said = np.frombuffer(json.dumps({"format": _FORMAT, **facts}).encode(), np.uint8)
+    with whole_file(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, facts=said, **arrays)
+
+
+@contextmanager
+def read_arrays(path: Path) -> Iterator[tuple[dict[str, Any], Mapping[str, Any]]]:
+    """Facts and arrays of a file that `write_arrays` wrote.
+
+    Raises:
+        DataError: it is not there, or damaged, or of another format; whatever the block finds amiss comes as this too.
+    """
+    try:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+            facts = json.loads(bytes(file["facts"]))
+            if facts["format"] != _FORMAT:
+                raise ValueError(f"format {facts['format']}, expected {_FORMAT}")
+            yield facts, file
+    except (OSError, ValueError, KeyError, TypeError, StopIteration, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"study: {str(path)!r} cannot be read: {error}") from None
+
+
+def save_measured(path: Path, found: Measured) -> None:
+    """A `.npz`, whole or not at all."""
+    write_arrays(path, *pack(found))
 
 
 def load_measured(path: Path, key: str) -> Measured | None:
     """What was saved under this key; None where that is not there, of another key, or damaged."""
     try:
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            facts = json.loads(bytes(file["facts"]))
-            if facts["format"] != _FORMAT or facts["key"] != key:
-                return None
-            rows = {kind: iter(file[kind]) for kind in ("contributions", "drawn")}
-            quantities = {
-                name: Quantity(
-                    float(value),
-                    next(rows["contributions"]) if summed else None,
-                    next(rows["drawn"]) if drawn else None,
-                )
-                for name, value, summed, drawn in facts["quantities"]
-            }
-    except (OSError, ValueError, KeyError, StopIteration, EOFError, zipfile.BadZipFile, zlib.error):
+        with read_arrays(path) as (facts, arrays):
+            return unpack(facts, arrays) if facts["key"] == key else None
+    except DataError:
         return None
-    return Measured(key, quantities, tuple(facts["notes"]))

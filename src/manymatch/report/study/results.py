@@ -34,7 +34,7 @@ class Results:
         gains: rows with their bank against without.
         verdicts: of the claims.
         failed: run -> why it is not there.
-        late: runs that were trained after the test split had been read.
+        late: runs that were trained after numbers of the test split had been shown of others.
         notes: what the reader should know.
     """
 
@@ -73,9 +73,9 @@ class Results:
         """How the study went, in sentences: what was chosen on what, which runs were late and which failed."""
         out = ["Epochs, settings and the numbers of the query bank were chosen on the validation split."]
         if not self.late and not self.failed:
-            out[0] += " The test split was read once, after every run of the study had been trained."
+            out[0] += " No number of the test split was shown before every run of the study had been trained."
         if self.late:
-            why = "Trained after the test split had been read for other runs, by settings of the file alone"
+            why = "Trained after numbers of the test split had been shown of other runs, by settings of the file alone"
             out.append(f"{why}: {', '.join(self.late)}.")
         return out + [f"{name} failed: {why}" for name, why in self.failed.items()]
 

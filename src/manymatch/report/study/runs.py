@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +53,7 @@ class Training:
         threads: of each.
         say: told every line worth reading.
         banks: fit the query banks of trained runs that have none, and train nothing.
+        spared: names of runs that are not needed.
         program: what a child is, before the words of its command.
         failed: run name -> the last words of what failed.
     """
@@ -63,6 +64,7 @@ class Training:
     threads: int
     say: Say
     banks: bool = False
+    spared: Collection[str] = ()
     program: Sequence[str] = (sys.executable, "-m", "manymatch")
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -73,14 +75,14 @@ class Training:
             CheckpointError: a folder holds a run of other settings.
             KeyboardInterrupt: after an interrupt, once the children have saved and ended.
         """
-        made = [run for run in self.plan.runs if not run.row.ensemble]
+        made = [run for run in self.plan.runs if not run.row.ensemble and run.name not in self.spared]
         folders = {run.name: folder_of(self.runs, run) for run in made}
         for run in made:
             folders[run.name].claim(self.plan.data)
         self._total, self._folders = len(made), folders
         waiting = [run for run in made if self._work(run) is not None]
         if not waiting:
-            if not self.banks:
+            if made and not self.banks:
                 self.say(f"all {len(made)} runs are trained")
             return
         at_once = f"{self.jobs} at a time with {self.threads} thread{'s' if self.threads > 1 else ''} each"

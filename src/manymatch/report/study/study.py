@@ -6,20 +6,23 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from ...data.writing import whole_file, write_json
 from ...errors import DataError, Error
 from ...runs import make_folder
 from .folders import lock, trained_in
+from .found import Found, found_of
 from .judge import Judge
 from .lines import lines_of
 from .page import page
-from .plan import Plan
+from .plan import Plan, Run
 from .reading import read_plan
-from .results import results_of
+from .records import Records
+from .results import Results, results_of
 from .runs import Training, folder_of
 from .table import markdown
 
@@ -42,6 +45,8 @@ def study(
     jobs: int = 1,
     threads: int | None = None,
     only: Sequence[str] = (),
+    records: str | Path | None = None,
+    train: bool = True,
     say: Say = _print,
 ) -> Path | None:
     """Train what a study's file asks for, measure it and write what was found.
@@ -51,7 +56,10 @@ def study(
         out: its folder; what is finished there is not done again.
         jobs: runs trained at once.
         threads: of each; by default the cores shared among the jobs.
-        only: train only these rows, and what they are made of; measured is when the others are trained too.
+        only: train only these rows, and what they are made of; tables are made when the others are trained too.
+        records: folder of small files, one a run, of what was measured: what has one is neither trained nor measured,
+            and what is trained gets one, also while others are missing.
+        train: without it nothing is trained.
         say: told every line worth reading.
 
     Returns:
@@ -67,56 +75,103 @@ def study(
         raise DataError(f"study: {jobs} jobs and {threads} threads, expected at least 1")
     out = Path(out)
     make_folder(out, "study")
-    runs = out / plan.runs_at
     chosen = plan.only(only) if only else plan
     chosen.expect_settings()
+    work = _Work(plan, out, None if records is None else Path(records), say)
     share = threads or max(1, (os.cpu_count() or 1) // jobs)
-    training = Training(chosen, runs, jobs, share, say)
-    training.go()
-    lacking = [run.name for run in plan.runs if not run.row.ensemble and not folder_of(runs, run).trained]
-    lacking = [name for name in lacking if name not in training.failed]
-    if lacking:
-        say(f"{len(lacking)} runs of other rows are to be trained before the test split is read: {lacking[0]}, ...")
-        return None
-    Training(plan, runs, jobs, share, say, banks=True).go()
+    training = Training(chosen, work.runs, jobs, share, say, spared=work.spared)
+    if train:
+        training.go()
+    missing = work.missing(training.failed)
+    if missing:
+        then = "the test split is read" if records is None else "tables are made"
+        say(f"{len(missing)} runs are to be trained before {then}: {missing[0]}, ...")
+        if records is None:
+            return None
+    Training(plan, work.runs, jobs, share, say, banks=True, spared=work.spared).go()
     try:
-        with _alone(runs, say):
-            return _report(plan, out, runs, training.failed, say)
+        with _alone(work.runs, say):
+            return work.report(training.failed, missing)
     except KeyboardInterrupt:
         say("stopped; what was measured is kept, and the same command goes on from there")
         raise
 
 
-def _report(plan: Plan, out: Path, runs: Path, failed: Mapping[str, str], say: Say) -> Path:
-    """Measure what is trained on the test split, and write what was found."""
-    judge = Judge(plan, runs, say)
-    gone = dict(failed)
-    ready = []
-    for run in plan.runs:
-        broken = [member.name for member in run.members if member.name in gone]
-        if broken and run.row.ensemble:
-            gone[run.name] = f"it is made of {broken[0]}, which failed"
-        elif run.name not in gone:
-            ready.append(run)
-    if not ready:
-        raise DataError(f"study: every run failed; the first: {next(iter(gone.items()))}")
-    late = _opened(runs, [run.name for run in ready if not run.row.ensemble])
-    measured = {}
-    for run in ready:
-        try:
-            measured[run.name] = judge.measured(run)
-        except Error as error:
-            gone[run.name] = f"it cannot be measured: {error}"
-            say(f"{run.name}: {gone[run.name]}")
-    found = results_of(plan, judge.pairs, lines_of(plan, runs, measured), gone, late)
-    for name, text in (
-        ("results.json", json.dumps(found.json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"),
-        ("table.md", markdown(found)),
-        ("index.html", page(found)),
-    ):
-        with whole_file(out / name) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
-    return out / "index.html"
+class _Work:
+    """What is measured of a study's runs, and written.
+
+    Args:
+        plan: the study.
+        out: its folder.
+        records: folder of records; None for none.
+        say: told every line worth reading.
+    """
+
+    def __init__(self, plan: Plan, out: Path, records: Path | None, say: Say) -> None:
+        self.plan, self.out, self.runs, self._say = plan, out, out / plan.runs_at, say
+        self._judge = Judge(plan, self.runs, say)
+        self._records = None if records is None else Records(records, self._judge, say)
+        self._recorded = {} if self._records is None else self._records.found()
+        if records is not None:
+            say(f"{len(self._recorded)} of {len(plan.runs)} runs have a record in {records}")
+        make_folder(self.runs, "study")
+
+    @cached_property
+    def spared(self) -> set[str]:
+        """Runs that need no folder: recorded, and no part of one that is not."""
+        open_ones = [run for run in self.plan.runs if run.name not in self._recorded]
+        needed = {each.name for run in open_ones for each in (run, *run.parts)}
+        return {run.name for run in self.plan.runs} - needed
+
+    def missing(self, failed: Collection[str]) -> list[str]:
+        """Runs that are to be trained and are not, without those that failed."""
+        made = [run for run in self.plan.runs if not run.row.ensemble and run.name not in self.spared]
+        return [run.name for run in made if not folder_of(self.runs, run).trained and run.name not in failed]
+
+    def report(self, failed: Mapping[str, str], missing: Collection[str]) -> Path | None:
+        """Measure what is trained on the test split, and write what was found; None while runs are missing."""
+        gone = dict(failed)
+        ready = []
+        for run in self.plan.runs:
+            broken = [member.name for member in run.members if member.name in gone]
+            if run.name in self._recorded:
+                ready.append(run)
+            elif broken and run.row.ensemble:
+                gone[run.name] = f"it is made of {broken[0]}, which failed"
+            elif run.name not in gone and not {each.name for each in (run, *run.parts)} & set(missing):
+                ready.append(run)
+        if not ready and not missing:
+            raise DataError(f"study: every run failed; the first: {next(iter(gone.items()))}")
+        late = [] if missing else self._late([run.name for run in ready if not run.row.ensemble])
+        found = {}
+        for run in ready:
+            try:
+                found[run.name] = self._recorded.get(run.name) or self._measured(run)
+            except Error as error:
+                gone[run.name] = f"it cannot be measured: {error}"
+                self._say(f"{run.name}: {gone[run.name]}")
+        if missing:
+            return None
+        return self._write(results_of(self.plan, self._judge.pairs, lines_of(self.plan, found), gone, late))
+
+    def _measured(self, run: Run) -> Found:
+        found = found_of(run, self.runs, self._judge.measured(run))
+        return found if self._records is None else self._records.keep(run, found, self.runs)
+
+    def _late(self, trained: Sequence[str]) -> list[str]:
+        if self._records is None:
+            return _opened(self.runs, trained, trained_in(self.runs))
+        return _opened(self._records.folder, trained, {**trained_in(self.runs), **self._records.weights()})
+
+    def _write(self, found: Results) -> Path:
+        for name, text in (
+            ("results.json", json.dumps(found.json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"),
+            ("table.md", markdown(found)),
+            ("index.html", page(found)),
+        ):
+            with whole_file(self.out / name) as temporary:
+                temporary.write_text(text, encoding="utf-8", newline="\n")
+        return self.out / "index.html"
 
 
 @contextmanager
@@ -135,13 +190,14 @@ def _alone(runs: Path, say: Say) -> Iterator[None]:
         os.close(handle)
 
 
-def _opened(runs: Path, trained: Sequence[str]) -> list[str]:
-    """Runs that were trained, or trained anew, after the test split had been read for others.
+def _opened(folder: Path, trained: Sequence[str], now: Mapping[str, str]) -> list[str]:
+    """Runs that were trained, or trained anew, after what was measured on the test split had been shown of others.
 
-    What lies there when it is first read is written down, the runs of other studies with it.
+    What is there when it is first shown is written down in the folder, the runs of other studies with it; `now` has the
+    SHA-256 of the weights of each.
     """
-    path, now = runs / "test_read.json", trained_in(runs)
-    first = json.loads(path.read_text(encoding="utf-8"))["trained"] if path.is_file() else now
+    path = folder / "test_read.json"
+    first = json.loads(path.read_text(encoding="utf-8"))["trained"] if path.is_file() else dict(now)
     if not isinstance(first, dict):
         # Written when only names were.
         first = {name: now.get(name) for name in first}

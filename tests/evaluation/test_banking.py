@@ -99,13 +99,15 @@ def test_evaluate_uses_the_bank_of_a_run_and_says_so() -> None:
     without = mm.evaluate(model, pairs, bank=False)
     assert without.rows == raw.rows and without.notes == ("raw scores, without the query bank",)
     assert raw.notes == mm.evaluate(plain, pairs, bank=False).notes == ()
+    for report, used in ((found, True), (raw, False)):
+        assert {row["bank"] for row in report.rows} == {used}
     off = biases_of([model], [(model.kept["images"], model.kept["texts"])], pairs, [bank])
     i2t = (model.kept["images"].vectors @ model.kept["texts"].vectors.T).numpy()
     expected = mm.evaluate({"i2t": i2t - off.captions, "t2i": i2t.T - off.images}, pairs, run="fake")
     for row, wanted in zip(found.rows, expected.rows, strict=False):
-        assert row == wanted
+        assert {**row, "bank": False} == wanted
     model.bank = bank_of(OTHERS, alpha=0.0)
-    assert mm.evaluate(model, pairs).rows == raw.rows
+    assert [row["value"] for row in mm.evaluate(model, pairs).rows] == [row["value"] for row in raw.rows]
 
 
 def test_a_bank_of_what_is_evaluated_is_never_used() -> None:

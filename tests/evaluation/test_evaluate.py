@@ -18,7 +18,7 @@ from manymatch.evaluation.ensemble import Joined
 from manymatch.evaluation.report import distinct, plain_row
 from manymatch.similarity import Cosine, SmoothChamfer
 
-FIELDS = ["run", "protocol", "direction", "metric", "value", "low", "high", "queries", "gallery", "truth"]
+FIELDS = ["run", "protocol", "direction", "metric", "value", "low", "high", "queries", "gallery", "truth", "bank"]
 
 
 class Every:

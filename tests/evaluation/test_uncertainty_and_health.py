@@ -225,6 +225,7 @@ def test_winners_are_the_closest_pair_of_each_match(seed: int, whole: bool, k: i
         assert float(cosines[ours[n], theirs[n]]) == pytest.approx(float(cosines.max()), abs=1e-6)
         won[0].add((image, ours[n])), won[1].add((caption, theirs[n]))
     rows = {(row["direction"], row["metric"]): row for row in health(images, texts, pairs.matches())}
+    assert {row["bank"] for row in rows.values()} == {None}, "no ranking"
     assert rows["i2i", "winning elements"]["value"] == pytest.approx(100 * len(won[0]) / (4 * k))
     assert rows["t2t", "winning elements"]["value"] == pytest.approx(100 * len(won[1]) / (6 * other))
     assert rows["t2t", "winning elements"]["value"] <= 100 / other + 1e-9

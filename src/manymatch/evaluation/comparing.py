@@ -190,7 +190,8 @@ class _System:
         return {(name, one.direction, one.metric): one.measure for name, numbers in found for one in numbers}
 
     def rows(self, weights: Floats | None) -> list[Row]:
-        return [{"run": self.label, **row} for row in (*self.judged.rows(weights), *self.health)]
+        ranked = [{**row, "bank": bool(self.bank)} for row in self.judged.rows(weights)]
+        return [{"run": self.label, **row} for row in (*ranked, *self.health)]
 
 
 def _measured(

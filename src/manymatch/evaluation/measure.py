@@ -114,7 +114,7 @@ def evaluate(
     judged = judge(scores, pairs, names, ties, *alone)
     notes += said
     title = run if isinstance(run, str) else "+".join(run or [model.name for model in members])
-    rows: list[Row] = _titled(title, judged, pairs, resamples)
+    rows: list[Row] = _titled(title, judged, pairs, resamples, banks is not None)
     if "uncertainty" in names and len(members) == 1:
         rows += [{"run": title, **found} for found in specificity(members[0], pairs, batch_size=batch_size)]
     for label, both in zip(labels, encoded, strict=True):
@@ -138,9 +138,9 @@ def _labels(members: Sequence[Model], run: str | Sequence[str] | None) -> list[s
     return distinct(names)
 
 
-def _titled(title: str, judged: Judged, pairs: Pairs, resamples: int) -> list[Row]:
+def _titled(title: str, judged: Judged, pairs: Pairs, resamples: int, bank: bool) -> list[Row]:
     weights = resampled(len(pairs), resamples) if resamples else None
-    return [{"run": title, **found} for found in judged.rows(weights)]
+    return [{"run": title, **found, "bank": bank} for found in judged.rows(weights)]
 
 
 def _report(
@@ -155,7 +155,7 @@ def _report(
     title = run if isinstance(run, str) else "+".join(run or outside.names)
     published = published_for([], list(judged.measured), pairs)
     return Report(
-        _titled(title, judged, pairs, resamples),
+        _titled(title, judged, pairs, resamples, False),
         (*notes, *outside.source.notes, *judged.notes),
         outside.made,
         published,

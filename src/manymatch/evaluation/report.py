@@ -15,7 +15,7 @@ from .protocols import Measured
 __all__ = ["Report", "Row", "distinct", "plain_row", "row", "table"]
 
 Row = dict[str, Any]
-"""`protocol, direction, metric, value, low, high, queries, gallery, truth`, and `run` first."""
+"""`protocol, direction, metric, value, low, high, queries, gallery, truth, bank`, and `run` first."""
 
 _SAID = ("own", "matches")
 """Protocols whose truth says all that their name would."""
@@ -33,7 +33,7 @@ def row(
 
 
 def plain_row(protocol: str, direction: str, metric: str, value: float, asked: int | None, ranked: int | None) -> Row:
-    """A number without interval and truth."""
+    """A number without interval and truth, and no ranking that a query bank may have corrected."""
     return {
         "protocol": protocol,
         "direction": direction,
@@ -44,6 +44,7 @@ def plain_row(protocol: str, direction: str, metric: str, value: float, asked: i
         "queries": asked,
         "gallery": ranked,
         "truth": None,
+        "bank": None,
     }
 
 
@@ -52,8 +53,9 @@ class Report:
     """Result of `evaluate`. Printing it shows one table a protocol.
 
     Attributes:
-        rows: flat dicts `run, protocol, direction, metric, value, low, high, queries, gallery, truth`. Shares are
-            percent, unrounded. `low` and `high` are the ends of a 95 % interval over images. Protocol "health" says how
+        rows: flat dicts `run, protocol, direction, metric, value, low, high, queries, gallery, truth, bank`. Shares
+            are percent, unrounded. `low` and `high` are the ends of a 95 % interval over images. `bank` says whether a
+            query bank corrected the ranking; None of what is no ranking (health). Protocol "health" says how
             the embeddings themselves are.
         notes: what was left out and why, in words.
         made: how each run was made, one line a run.

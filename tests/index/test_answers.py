@@ -396,7 +396,7 @@ def alike(one: Any, other: Any) -> bool:
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return len(one) == len(other) and all(map(alike, one, other))
     if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=1e-4, abs_tol=2e-4)
+        return math.isclose(one, other, rel_tol=0, abs_tol=5e-5)
     return bool(one == other)
 
 

@@ -62,10 +62,11 @@ def test_four_terms_of_one_official_step(reference: Path) -> None:
     pairs = [(images, texts), (images, enhanced[1]), (enhanced[0], texts), (enhanced[0], enhanced[1])]
     with recorded(draws):
         for n, (left, right) in enumerate(pairs):
-            scores = Scores.of(left @ right.T)
+            # In double: the weights are a high power of the scores, which processors round differently.
+            scores = Scores.of(left.double() @ right.double().T)
             for side, asked in enumerate((scores.i2t, scores.t2i)):
                 weights, rows = distance_weights(asked, matches), matches.nonzero()[:, 0]
-                np.testing.assert_allclose(weights[rows], theirs[f"draw_weights_{2 * n + side}"], rtol=3e-4, atol=1e-5)
+                np.testing.assert_allclose(weights[rows], theirs[f"draw_weights_{2 * n + side}"], rtol=1e-4, atol=1e-5)
             assert float(DistanceWeighted()(scores, matches)) == pytest.approx(expected[n], rel=1e-4)
 
 

@@ -142,7 +142,8 @@ def test_losses_and_every_gradient(case: Case) -> None:
     wanted |= {f"{kind} {term}": value for kind, value in zip(kinds, expected["gnn_losses"], strict=True)}
     assert set(terms) == set(wanted) and set(before) == {term, "loss"}
     for name, value in wanted.items():
-        np.testing.assert_allclose(terms[name].detach(), value, rtol=1e-4, err_msg=name)
+        # Both sides round: relevance near 1e-3 is held to 1e-6, as float32 on another processor moves it by 1e-7.
+        np.testing.assert_allclose(terms[name].detach(), value, rtol=1e-4, atol=1e-6, err_msg=name)
     np.testing.assert_allclose(before["loss"].detach(), expected["loss_before_warmup"], rtol=1e-4)
     terms["loss"].backward()
     ours = dict(model.named_parameters())

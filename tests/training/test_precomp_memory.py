@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 IMAGES, REGIONS, WIDTH = 5000, 36, 2048
-LIMIT = 500
+LIMIT = 400
 """MB of anonymous memory over what the libraries take once they are imported."""
 
 CHILD = """
@@ -70,7 +70,8 @@ def test_training_on_precomputed_regions_holds_a_few_batches(tmp_path: Path) -> 
             [sys.executable, "-c", CHILD, str(folder), str(tmp_path / "run")],
             capture_output=True,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            # Where a processor has wider instructions, oneDNN takes up to 170 MB of its own for them.
+            env={**os.environ, "OMP_NUM_THREADS": "1", "ONEDNN_MAX_CPU_ISA": "AVX2"},
         )
     finally:
         (folder / "train_ims.npy").unlink()

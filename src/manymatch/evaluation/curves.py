@@ -34,6 +34,9 @@ _FEW = 50
 
 _MOST_SEGMENTS = 12
 _QUANTILES = 512
+_SINGLE = 256
+"""Highest scores of each side that get a cell of their own: there the curve bends most, and quantiles lie far apart."""
+
 _SAMPLED = 1_000_000
 """Scores whose quantiles are where cells are cut."""
 
@@ -49,6 +52,9 @@ LEAST_NAMED = 0.1
 """A smaller share is never assumed: where a run is poor, what scores highest is not all right."""
 
 _STEPS = 100
+_FARTHEST = 2.0
+"""Log-odds that a step may change a knot by."""
+
 _CLOSE = 1e-10
 
 
@@ -107,7 +113,8 @@ class Tally:
 
 def _edges(*sides: Floats) -> Floats:
     levels = np.linspace(0.0, 1.0, _QUANTILES)
-    return np.unique(np.concatenate([np.quantile(side, levels) for side in sides if len(side)]))
+    cuts = [cut for side in sides if len(side) for cut in (np.quantile(side, levels), np.sort(side)[-_SINGLE:])]
+    return np.unique(np.concatenate(cuts))
 
 
 def _sums(fold: Any, places: Any) -> Floats:
@@ -252,6 +259,8 @@ def _maximised(scores: Floats, right: Floats, wrong: Floats, knots: Floats) -> F
         bend = (basis * (total * p * (1.0 - p))[:, None]).T @ basis
         bend[np.diag_indices_from(bend)] *= 1.0 + 1e-9
         step = np.linalg.lstsq(bend, slope, rcond=None)[0]
+        # A longer one would leap to where every probability is 0 or 1, and no bend tells the way back.
+        step *= min(1.0, _FARTHEST / float(np.abs(step).max(initial=_FARTHEST)))
         size = 1.0
         while size > 1e-8 and not loss(odds - size * step) <= now:
             size /= 2

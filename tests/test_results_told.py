@@ -12,24 +12,24 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
-NAMED = re.compile(r"<!-- results: (\S+) -->")
-"""Stands above a table: the folder of docs/results that it is taken from."""
+NAMED = re.compile(r"<!-- (results|claims): (\S+) -->")
+"""Stands above a table: what it holds, and the folder of docs/results that it is taken from."""
 
 NUMBER = re.compile(r"(?P<mean>-?\d+(?:\.(?P<digits>\d+))?)(?: ± (?P<sd>\d+(?:\.\d+)?))?")
 
 
-def tables(path: Path) -> Iterator[tuple[str, list[str], list[list[str]]]]:
-    """Study, head and rows of each table."""
+def tables(path: Path, kind: str) -> Iterator[tuple[str, list[str], list[list[str]]]]:
+    """Study, head and rows of each table of a kind."""
     lines = path.read_text("utf-8").splitlines()
     for number, line in enumerate(lines):
         found = NAMED.fullmatch(line.strip())
-        if found:
+        if found and found[1] == kind:
             below = lines[number + 1 :]
             start = next(n for n, each in enumerate(below) if each.startswith("|"))
             assert not any(each.strip() for each in below[:start]), f"{path.name}: words between {line} and its table"
             stop = next((n for n, each in enumerate(below) if n > start and not each.startswith("|")), len(below))
             cells = [[cell.strip() for cell in each.strip("|").split("|")] for each in below[start:stop]]
-            yield found[1], cells[0], cells[2:]
+            yield found[2], cells[0], cells[2:]
 
 
 def told(study: dict[str, Any], row: str, head: str) -> dict[str, Any] | None:
@@ -43,7 +43,7 @@ def told(study: dict[str, Any], row: str, head: str) -> dict[str, Any] | None:
 
 @pytest.mark.parametrize("path", [ROOT / "README.md", ROOT / "docs" / "results.md"], ids=lambda path: path.name)
 def test_tables_say_what_was_measured(path: Path) -> None:
-    found = list(tables(path))
+    found = list(tables(path, "results"))
     assert found, "no table names its study"
     for name, head, rows in found:
         study = json.loads((RESULTS / name / "results.json").read_text("utf-8"))
@@ -63,3 +63,16 @@ def test_tables_say_what_was_measured(path: Path) -> None:
                 assert parts["mean"] == f"{quantity['mean']:.{digits}f}", f"{where}: measured {quantity['mean']}"
                 if parts["sd"]:
                     assert parts["sd"] == f"{quantity['sd']:.{digits}f}", f"{where}: sd {quantity['sd']}"
+
+
+def test_claims_are_answered_as_they_were() -> None:
+    found = list(tables(ROOT / "docs" / "results.md", "claims"))
+    assert found, "no table of claims names its study"
+    for name, head, rows in found:
+        claims = json.loads((RESULTS / name / "results.json").read_text("utf-8"))["claims"]
+        assert head == ["claim", "answer", "of", "difference", "95 %"]
+        assert len(rows) == len(claims), f"{name}: {len(claims)} claims were asked"
+        for cells, claim in zip(rows, claims, strict=True):
+            gap = claim["difference"]
+            low, value, high = (f"{gap[key]:.2f}" for key in ("low", "value", "high"))
+            assert cells == [claim["text"], claim["answer"], claim["metric"], value, f"{low} to {high}"], name

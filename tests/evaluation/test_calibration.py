@@ -103,7 +103,7 @@ def test_unknown_bins_refuse() -> None:
 
 @pytest.mark.parametrize(("seed", "gap", "width"), [(420, 4.0, 1.0), (1279, 3.5, 0.6), (3, 8.0, 0.5)])
 def test_sides_that_hardly_overlap_are_counted_as_well(seed: int, gap: float, width: float) -> None:
-    """Newton's method in full steps leaps to certainty here, and stays: 784 expected where 491 are right."""
+    """Newton's method in full steps leaps to certainty in the first, and stays: 782 expected where 491 are right."""
     rng = np.random.default_rng(seed)
     right, wrong = gap + width * rng.standard_normal(491), rng.standard_t(26, 15_505)
     curve = fitted(right, wrong)

@@ -260,7 +260,7 @@ def _maximised(scores: Floats, right: Floats, wrong: Floats, knots: Floats) -> F
         bend[np.diag_indices_from(bend)] *= 1.0 + 1e-9
         step = np.linalg.lstsq(bend, slope, rcond=None)[0]
         # A longer one would leap to where every probability is 0 or 1, and no bend tells the way back.
-        step *= min(1.0, _FARTHEST / float(np.abs(step).max(initial=_FARTHEST)))
+        step *= _FARTHEST / max(_FARTHEST, float(np.abs(step).max()))
         size = 1.0
         while size > 1e-8 and not loss(odds - size * step) <= now:
             size /= 2

@@ -248,3 +248,34 @@ def test_what_it_cannot_read_is_refused_in_words() -> None:
         graph()(images, Encoded(texts.embedding), NONE)
     with pytest.raises(DataError, match="the image tower gives sets, expected points"):
         graph()(Encoded(Sets(torch.ones(4, 1, WIDTH)), images.fragments), texts, NONE)
+
+
+@settings(deadline=None, max_examples=20)
+@given(**SIZES, interaction=INTERACTIONS)
+def test_health_is_that_of_the_graph(regions: list[int], words: list[int], seed: int, interaction: str) -> None:
+    images, texts = batch(regions, words, seed)
+    relation = graph(seed, interaction=interaction)
+    seen = relation.health(images, texts)
+    with torch.no_grad():
+        vbar, ubar = enhanced(relation, images, texts)
+    cosines = [(vbar * images.embedding.vectors).sum(1), (ubar * texts.embedding.vectors).sum(1)]
+    assert seen["enhanced cosine"] == pytest.approx(float(torch.cat(cosines).mean()), abs=1e-5)
+    divergence = relation.graph(images, texts).regulariser().detach()
+    assert seen["relevance divergence"] == pytest.approx(float(divergence), abs=1e-6)
+    most = max(len(regions), len(words)) if interaction == "standalone" else len(regions) + len(words)
+    assert -1e-6 <= seen["attention entropy"] <= float(torch.tensor(float(most)).log()) + 1e-5
+
+
+def test_entropy_of_attention_is_that_of_its_weights() -> None:
+    images, texts = batch()
+    nodes = len(images.embedding.vectors) + len(texts.embedding.vectors)
+    # Without relevance and with all keys equal everybody is heard as loudly as everybody else.
+    alike = graph(bias=0.0, connections=False)
+    with torch.no_grad():
+        alike.interaction.layer.attention.in_proj_weight.zero_()
+    assert alike.health(images, texts)["attention entropy"] == pytest.approx(float(torch.tensor(float(nodes)).log()))
+    half = graph(bias=0.0)
+    with torch.no_grad():
+        half.interaction.layer.attention.in_proj_weight.zero_()
+    heard = half.graph(images, texts).connected.sum(1).float()
+    assert half.health(images, texts)["attention entropy"] == pytest.approx(float(heard.log().mean()), abs=1e-6)

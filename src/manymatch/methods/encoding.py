@@ -115,7 +115,7 @@ class Encoders(nn.Module):
         if count == 0:
             raise DataError("nothing to encode: found an empty list, expected at least one item")
         parts = []
-        with self._at_rest():
+        with self.at_rest():
             for start in range(0, count, size):
                 found = encode(items[start : start + size]).embedding
                 if self.elements is not None and isinstance(found, Sets):
@@ -126,7 +126,7 @@ class Encoders(nn.Module):
         return type(parts[0]).concat(parts)
 
     @contextmanager
-    def _at_rest(self) -> Iterator[None]:
+    def at_rest(self) -> Iterator[None]:
         """Not training, and without gradients."""
         was_training = self.training
         if was_training:
@@ -144,13 +144,13 @@ class Encoders(nn.Module):
         if self.image_input == "pixels" and not isinstance(images, Features | Pixels):
             images = _opened(images)
         sizes = None if isinstance(images, Images | Features | Pixels) else [picture.size for picture in images]
-        with self._at_rest():
+        with self.at_rest():
             found = attention_of_images(self.images, self.prepare_images(images), sizes)
         return [each.first(self.elements) for each in found]
 
     def attend_texts(self, texts: Any) -> list[Attention]:
         """What each element of n texts reads of their words, in one batch."""
-        with self._at_rest():
+        with self.at_rest():
             found = attention_of_texts(self.texts, texts_of(texts))
         return [each.first(self.elements) for each in found]
 

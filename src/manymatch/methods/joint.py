@@ -228,7 +228,7 @@ class Joint(Model):
 
     def _parts_of(self, items: Any, size: int, encode: Callable[[Any], list[Embedding]]) -> list[Embedding]:
         blocks = []
-        with self._at_rest():
+        with self.at_rest():
             for start in range(0, len(items), size):
                 blocks.append([part.to("cpu", torch.float32) for part in encode(items[start : start + size])])
         return [type(parts[0]).concat(parts) for parts in zip(*blocks, strict=True)]

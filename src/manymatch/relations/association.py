@@ -126,15 +126,40 @@ class AssociationGraph(Relation):
         Raises:
             DataError: embeddings that are no points, or towers that give no fragments.
         """
-        graph, v, u = self.graph(images, texts), _vectors(images, "image"), _vectors(texts, "text")
-        bias = (self.bias * graph.relevance).masked_fill(~graph.connected, float("-inf"))
-        enhanced = functional.normalize(self.interaction(torch.cat([v, u]), bias, len(v)), dim=-1)
+        v, u = _vectors(images, "image"), _vectors(texts, "text")
+        graph = self.graph(images, texts)
+        enhanced = self._enhanced(graph, torch.cat([v, u]))
         vbar, ubar = Points(enhanced[: len(v)]), Points(enhanced[len(v) :])
         pairs = [("enhanced", vbar, ubar)]
         if self.cross_consistency:
             mixed = [("image-enhanced caption", Points(v), ubar), ("enhanced image-caption", vbar, Points(u))]
             pairs = mixed + pairs
         return Related(pairs, {"relevance": (self.regularisation, graph.regulariser())} if self.regularisation else {})
+
+    @torch.no_grad()
+    def health(self, images: Encoded, texts: Encoded) -> dict[str, float]:
+        """How far it takes the nodes of a batch, whom they listen to, and where the learned relevance has gone.
+
+        Returns:
+            "enhanced cosine", mean cosine of a node's embeddings before and after; "attention entropy" in nats, mean
+            over nodes, heads and layers; "relevance divergence", the regulariser, whatever its weight.
+
+        Raises:
+            DataError: as `forward`.
+        """
+        nodes = torch.cat([_vectors(images, "image"), _vectors(texts, "text")])
+        graph, heard = self.graph(images, texts), list[Tensor]()
+        cosines = (self._enhanced(graph, nodes, heard) * functional.normalize(nodes, dim=-1)).sum(dim=1)
+        entropies = torch.cat([-(w * w.clamp(min=torch.finfo(w.dtype).tiny).log()).sum(-1).flatten() for w in heard])
+        return {
+            "enhanced cosine": float(cosines.mean()),
+            "attention entropy": float(entropies.mean()),
+            "relevance divergence": float(graph.regulariser()),
+        }
+
+    def _enhanced(self, graph: Association, nodes: Tensor, heard: list[Tensor] | None = None) -> Tensor:
+        bias = (self.bias * graph.relevance).masked_fill(~graph.connected, float("-inf"))
+        return functional.normalize(self.interaction(nodes, bias, graph.images, heard), dim=-1)
 
     def graph(self, images: Encoded, texts: Encoded) -> Association:
         """Who listens to whom and how much. Raises as `forward`."""

@@ -52,3 +52,7 @@ class Relation(nn.Module):
     def forward(self, images: Encoded, texts: Encoded, matches: Tensor) -> Related:
         """Enhanced embeddings and penalties of a batch of i images and c texts with matches (i, c) bool."""
         raise NotImplementedError
+
+    def health(self, images: Encoded, texts: Encoded) -> dict[str, float]:
+        """What can be seen of it in a batch, by name, for the diary of a run; nothing where there is nothing to see."""
+        return {}

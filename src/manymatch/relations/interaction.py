@@ -27,10 +27,21 @@ class RelationLayer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
 
-    def forward(self, nodes: Tensor, others: Tensor, bias: Tensor) -> Tensor:
-        """Nodes after listening; `bias` is added to the attention logits, minus infinity where one may not listen."""
-        heard, _ = self.attention(nodes, others, others, attn_mask=bias, need_weights=False)
-        nodes = self.attention_norm(nodes + self.dropout(heard))
+    def forward(self, nodes: Tensor, others: Tensor, bias: Tensor, heard: list[Tensor] | None = None) -> Tensor:
+        """Nodes after listening.
+
+        Args:
+            nodes, others: who listens, and to whom.
+            bias: added to the attention logits, minus infinity where one may not listen.
+            heard: attention weights (heads, n, m) are appended to it.
+        """
+        asked = heard is not None
+        said, weights = self.attention(
+            nodes, others, others, attn_mask=bias, need_weights=asked, average_attn_weights=False
+        )
+        if heard is not None:
+            heard.append(weights)
+        nodes = self.attention_norm(nodes + self.dropout(said))
         return self.feed_forward_norm(nodes + self.dropout(self.feed_forward(nodes)))
 
 
@@ -41,9 +52,9 @@ class Fusion(nn.Module):
         super().__init__()
         self.layer = RelationLayer(dim, heads, dropout)
 
-    def forward(self, nodes: Tensor, bias: Tensor, images: int) -> Tensor:
-        """Nodes (n, d), of which the first `images` are images, and bias (n, n) give nodes (n, d)."""
-        return self.layer(nodes, nodes, bias)
+    def forward(self, nodes: Tensor, bias: Tensor, images: int, heard: list[Tensor] | None = None) -> Tensor:
+        """Nodes (n, d), of which the first `images` are images, and bias (n, n) give nodes (n, d); `heard` as there."""
+        return self.layer(nodes, nodes, bias, heard)
 
 
 class Standalone(nn.Module):
@@ -60,13 +71,13 @@ class Standalone(nn.Module):
         self.across = nn.ModuleList(RelationLayer(dim, heads, dropout) for _ in range(2 * across))
         self.inside = nn.ModuleList(RelationLayer(dim, heads, dropout) for _ in range(2))
 
-    def forward(self, nodes: Tensor, bias: Tensor, images: int) -> Tensor:
+    def forward(self, nodes: Tensor, bias: Tensor, images: int, heard: list[Tensor] | None = None) -> Tensor:
         """As `Fusion.forward`."""
         v, u = nodes[:images], nodes[images:]
         if len(self.across):
             v, u = (
-                self.across[0](v, u, bias[:images, images:]),
-                self.across[1](u, v, bias[images:, :images]),
+                self.across[0](v, u, bias[:images, images:], heard),
+                self.across[1](u, v, bias[images:, :images], heard),
             )
-        v = self.inside[0](v, v, bias[:images, :images])
-        return torch.cat([v, self.inside[1](u, u, bias[images:, images:])])
+        v = self.inside[0](v, v, bias[:images, :images], heard)
+        return torch.cat([v, self.inside[1](u, u, bias[images:, images:], heard)])

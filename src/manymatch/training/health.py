@@ -1,18 +1,20 @@
-"""Whether a set stays a set while it trains: how many of its elements a matching pair teaches."""
+"""What the diary says of a run besides losses and recalls: how many elements a pair teaches, what a batch shows."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
+from ..data.batches import Sampler
 from ..data.pairs import Pairs
 from ..embeddings import Sets
-from ..losses import score
+from ..losses import Scores, score
 from ..methods import Model
 from ..similarity import Similarity
 
-__all__ = ["gradient_share", "health"]
+__all__ = ["batch_health", "gradient_share", "hardest_negative", "health"]
 
 _PAIRS = 8
 
@@ -55,3 +57,41 @@ def health(model: Model, pairs: Pairs) -> dict[str, float]:
         return {}
     share = gradient_share(model.similarity, images.to(model.device), texts.to(model.device))
     return {"elements with gradient": share}
+
+
+def hardest_negative(scores: Scores, matches: Tensor) -> float | None:
+    """Mean over both directions of the best score that a query gives to what does not match it; None without any.
+
+    Args:
+        scores: of i images and c texts.
+        matches: (i, c) bool.
+    """
+    found = [
+        way.masked_fill(right, -torch.inf).amax(dim=1)[~right.all(dim=1)]
+        for way, right in ((scores.i2t, matches), (scores.t2i, matches.T))
+    ]
+    hardest = torch.cat(found)
+    return float(hardest.mean()) if len(hardest) else None
+
+
+def batch_health(model: Model, pairs: Pairs, sampler: Sampler, *, seed: int) -> dict[str, float]:
+    """What the run's first batch shows, by names that begin with "batch".
+
+    "batch hardest negative" (`hardest_negative`: how hard the sampler's batches are), and what the relation shows, once
+    it has acted. Computed as at search: no dropout, nothing learnt.
+
+    Args:
+        pairs: of training.
+        sampler: whose first batch.
+        seed: of the run.
+    """
+    rows = next(iter(sampler.epoch(pairs, seed=seed, epoch=0)))
+    batch = model.batch(pairs, rows.images, rows.captions, rows.matches, seed=(seed, 0))
+    with model.at_rest():
+        images, texts = model.images(batch.images).float(), model.texts(batch.texts).float()
+        scores = score(model.similarity, images.embedding, texts.embedding)
+        hardest = hardest_negative(scores, batch.matches.to(model.device))
+        found = {} if hardest is None else {"hardest negative": hardest}
+        if model.relation is not None and model.relation.acted:
+            found |= model.relation.health(images, texts)
+    return {f"batch {name}": value for name, value in found.items()}

@@ -15,7 +15,7 @@ from ..runs import device_named, load, read_run, save_search
 from .config import TrainConfig
 from .diary import append_row, banked, calibrated, measure, trim_rows
 from .feed import batches
-from .health import health
+from .health import batch_health, health
 from .identity import expect_same, identity_of
 from .lines import announcement, epoch_line, progress
 from .machine import interruptible, precision_of
@@ -109,7 +109,9 @@ class Run:
         try:
             found = measure(self.model, self.validate) if self.validate is not None else {}
             rate = self.plan.recipe.lr * self.stepper.rate(done - 1)
-            row = {"step": done, "epoch": epoch, "lr": rate, **terms, **health(self.model, self.pairs), **found}
+            seen = batch_health(self.model, self.pairs, self.sampler, seed=self.config.seed)
+            seen |= health(self.model, self.pairs)
+            row = {"step": done, "epoch": epoch, "lr": rate, **terms, **seen, **found}
             row["seconds"] = round(self._elapsed(), 1)
             append_row(self.out / "metrics.jsonl", row)
             better = not self.best or self._keeps_last or found["RSUM"] > self.best["RSUM"]

@@ -1,4 +1,4 @@
-"""How the runs were trained: validation by epoch, and each loss term."""
+"""How the runs were trained: validation by epoch, each loss term, and what a batch shows."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ __all__ = ["training"]
 
 _NO_TERMS = ("step", "epoch", "lr", "seconds", "RSUM", "elements with gradient")
 _WAYS = ("i2t ", "t2i ", "i2i ", "t2t ")
+_BATCH = "batch "
 
 
 def training(material: Material) -> Html:
@@ -50,10 +51,16 @@ def _validation(kept: list[Seen]) -> Html | None:
 def _terms(seen: Seen) -> Html:
     names = [name for name in dict.fromkeys(_keys(seen.run.diary)) if name != "loss"]
     loss = ["loss"] if _points(seen, "loss") else []
-    pictures = [_small(seen, name, name) for name in [*loss, *names]]
+    pictures = [_small(seen, name, name) for name in [*loss, *names] if not name.startswith(_BATCH)]
     pictures += [_small(seen, "lr", "learning rate")] if _points(seen, "lr") else []
     label = tag("span", seen.name, class_=f"run s{seen.style % 6}")
-    return tag("div", tag("h3", "Loss terms of ", label), tag("div", *pictures, class_="charts small"))
+    shown = [_small(seen, name, name.removeprefix(_BATCH)) for name in names if name.startswith(_BATCH)]
+    parts = [("Loss terms of ", pictures), ("What the first batch of training shows of ", shown)]
+    return join(
+        tag("div", tag("h3", what, label), tag("div", *charts, class_="charts small"))
+        for what, charts in parts
+        if charts
+    )
 
 
 def _small(seen: Seen, key: str, name: str) -> Html:

@@ -260,3 +260,22 @@ def test_the_command_trains_measures_and_goes_on(tmp_path: Path) -> None:
     assert all(row["quantities"]["CPU minutes"]["mean"] > 0 for row in found["rows"])
     again = CliRunner().invoke(app, command, catch_exceptions=False)
     assert again.exit_code == 0 and "all 4 runs are trained" in again.stderr and "measuring" not in again.stderr
+
+
+def test_a_note_names_each_row_once_and_notes_of_the_same_rows_stand_together(folder: Path) -> None:
+    plan = read_plan(folder / "study.toml")
+    both, raw, bank = ("in both", "shared"), ("raw alone",), ("seed 0", "seed 1", "shared")
+    lines = [
+        replace(line("points", [50.0, 52.0]), row=plan.rows[0], notes=(*both, *raw)),
+        replace(line("points", [51.0, 53.0]), row=plan.rows[0], state="bank", notes=(*both, *bank)),
+        replace(line("sets", [55.0, 56.0], rng=4), row=plan.rows[1], notes=("shared", "sets alone")),
+        replace(line("both", [57.0, 58.0], rng=5), row=plan.rows[2]),
+    ]
+    points, sets = (plan.rows[n].title for n in (0, 1))
+    assert results_of(plan, Pairs.read(folder / "world" / "captions.jsonl").split("test"), lines, {}, []).asides == [
+        f"{points}: in both",
+        f"{points}, {sets}: shared",
+        f"{points} without bank: raw alone",
+        f"{points} with bank: seed 0; seed 1",
+        f"{sets}: sets alone",
+    ]

@@ -81,12 +81,21 @@ class Results:
 
     @property
     def asides(self) -> list[str]:
-        """Notes that are not of all rows, each with the rows it is of."""
-        titles: dict[str, list[str]] = {}
+        """Notes that are not of all rows, with the rows they are of; notes of the same rows stand together."""
+        states: dict[str, set[str]] = {}
+        noted: dict[str, dict[str, set[str]]] = {}
         for line in self.lines:
+            states.setdefault(line.row.title, set()).add(line.state)
             for note in line.notes:
-                titles.setdefault(note, []).append(f"{line.row.title}{' with bank' if line.state == 'bank' else ''}")
-        return [f"{', '.join(named)}: {note}" for note, named in titles.items()]
+                noted.setdefault(note, {}).setdefault(line.row.title, set()).add(line.state)
+        together: dict[str, list[str]] = {}
+        for note, rows in noted.items():
+            named = [
+                title if found == states[title] else f"{title} {'with' if 'bank' in found else 'without'} bank"
+                for title, found in rows.items()
+            ]
+            together.setdefault(", ".join(named), []).append(note)
+        return [f"{named}: {'; '.join(notes)}" for named, notes in together.items()]
 
     def _row(self, line: Line) -> dict[str, Any]:
         row = line.row

@@ -84,7 +84,7 @@ def test_the_page_is_whole_and_nothing_in_it_is_a_tag_that_should_not_be(folder:
     read = Checked(text)
     assert "script" not in read.names and "http" not in text.replace("http://www.w3.org", "")
     assert "A <b>study</b>" in read.words and "sets & <script>" in read.words
-    assert "No number of the test split was shown before" in " ".join(read.words.split())
+    assert "No number of the test split was shown of a run of this study before" in " ".join(read.words.split())
     for title in ("At a glance", "Own captions", "Hubs", "Sets and candidates", "What the query bank adds", "Claims"):
         assert title in read.words
     table = (folder / "out" / "table.md").read_text("utf-8")
@@ -113,6 +113,8 @@ def test_rows_that_came_later_and_runs_that_failed_are_named(folder: Path) -> No
     assert found.json()["trained_after_test_was_read"] == ["sets-0"]
     assert "No number" not in words + told, "it was not"
     Checked(page(results_of(plan, test, [], {"sets-1": "broke"}, [])))
+    whole = [run.name for run in plan.runs if run.row.name == "points"]
+    assert results_of(plan, test, lines, {}, [*whole, "sets-0"]).story[-1].endswith("alone: points, sets-0.")
 
 
 def test_a_bank_that_may_not_be_used_leaves_the_raw_numbers(folder: Path, tmp_path: Path) -> None:
@@ -168,6 +170,19 @@ def test_what_was_there_when_the_test_split_was_read_is_known_by_its_weights(tmp
     assert _opened(tmp_path, ["a-0", "b-0"], trained_in(tmp_path)) == ["b-0"], "where names alone were written"
     trained("a-0", weights=b"anew")
     assert _opened(tmp_path, ["a-0", "b-0"], trained_in(tmp_path)) == ["a-0", "b-0"]
+
+
+def test_records_that_begin_after_the_test_split_was_read_say_so(tmp_path: Path) -> None:
+    runs, records, alone = tmp_path / "runs", tmp_path / "records", tmp_path / "alone"
+    for folder in (runs, records, alone):
+        folder.mkdir()
+    _opened(runs, [], {"a-0": "1"})
+    now = {"a-0": "1", "b-0": "2"}
+    for _ in range(2):
+        assert _opened(records, ["a-0", "b-0"], now, before=runs) == ["b-0"]
+    (runs / "test_read.json").unlink()
+    assert _opened(records, ["a-0", "b-0"], now, before=runs) == ["b-0"], "it stays so without those runs"
+    assert _opened(alone, ["a-0", "b-0"], now, before=runs) == []
 
 
 def test_studies_of_the_same_runs_measure_one_after_the_other(tmp_path: Path) -> None:

@@ -73,11 +73,22 @@ class Results:
         """How the study went, in sentences: what was chosen on what, which runs were late and which failed."""
         out = ["Epochs, settings and the numbers of the query bank were chosen on the validation split."]
         if not self.late and not self.failed:
-            out[0] += " No number of the test split was shown before every run of the study had been trained."
+            out[0] += (
+                " No number of the test split was shown of a run of this study before all of them had been trained."
+            )
         if self.late:
             why = "Trained after numbers of the test split had been shown of other runs, by settings of the file alone"
-            out.append(f"{why}: {', '.join(self.late)}.")
+            out.append(f"{why}: {', '.join(self._late_in_short())}.")
         return out + [f"{name} failed: {why}" for name, why in self.failed.items()]
+
+    def _late_in_short(self) -> list[str]:
+        """Late runs by name, and a row by its own where all its runs are."""
+        out: list[str] = []
+        for row in self.plan.rows:
+            own = [run.name for run in self.plan.runs if run.row.name == row.name]
+            late = [name for name in own if name in self.late]
+            out += [row.name] if late == own else late
+        return out
 
     @property
     def asides(self) -> list[str]:

@@ -161,7 +161,12 @@ class _Work:
     def _late(self, trained: Sequence[str]) -> list[str]:
         if self._records is None:
             return _opened(self.runs, trained, trained_in(self.runs))
-        return _opened(self._records.folder, trained, {**trained_in(self.runs), **self._records.weights()})
+        now = {**trained_in(self.runs), **self._records.weights()}
+        late = _opened(self._records.folder, trained, now, before=self.runs)
+        if self.runs.is_dir():
+            # Other studies of these runs, without the records, must know it too.
+            _opened(self.runs, trained, trained_in(self.runs))
+        return late
 
     def _write(self, found: Results) -> Path:
         for name, text in (
@@ -190,14 +195,20 @@ def _alone(runs: Path, say: Say) -> Iterator[None]:
         os.close(handle)
 
 
-def _opened(folder: Path, trained: Sequence[str], now: Mapping[str, str]) -> list[str]:
+def _opened(folder: Path, trained: Sequence[str], now: Mapping[str, str], before: Path | None = None) -> list[str]:
     """Runs that were trained, or trained anew, after what was measured on the test split had been shown of others.
 
-    What is there when it is first shown is written down in the folder, the runs of other studies with it; `now` has the
-    SHA-256 of the weights of each.
+    What is there when it is first shown is written down in the folder, the runs of other studies with it.
+
+    Args:
+        folder: of runs or records.
+        trained: runs to look at.
+        now: SHA-256 of the weights of each run that is there.
+        before: another folder, in which it may have been written down when this one held nothing yet.
     """
     path = folder / "test_read.json"
-    first = json.loads(path.read_text(encoding="utf-8"))["trained"] if path.is_file() else dict(now)
+    written = next((each for each in (path, before and before / path.name) if each and each.is_file()), None)
+    first = json.loads(written.read_text(encoding="utf-8"))["trained"] if written else dict(now)
     if not isinstance(first, dict):
         # Written when only names were.
         first = {name: now.get(name) for name in first}

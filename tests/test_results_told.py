@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,5 +75,7 @@ def test_claims_are_answered_as_they_were() -> None:
         assert len(rows) == len(claims), f"{name}: {len(claims)} claims were asked"
         for cells, claim in zip(rows, claims, strict=True):
             gap = claim["difference"]
-            low, value, high = (f"{gap[key]:.2f}" for key in ("low", "value", "high"))
+            largest = max(abs(gap[key]) for key in ("low", "value", "high"))
+            digits = 2 if largest >= 0.1 else 1 - math.floor(math.log10(largest))
+            low, value, high = (f"{gap[key]:.{digits}f}" for key in ("low", "value", "high"))
             assert cells == [claim["text"], claim["answer"], claim["metric"], value, f"{low} to {high}"], name

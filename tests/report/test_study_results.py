@@ -26,6 +26,7 @@ from manymatch.embeddings import Points, Sets
 from manymatch.evaluation import fit_bank
 from manymatch.evaluation.scores import ModelScores
 from manymatch.report.study import read_plan, study
+from manymatch.report.study.columns import decimals
 from manymatch.report.study.folders import lock, trained_in
 from manymatch.report.study.judge import Judge, _healthy
 from manymatch.report.study.neighbours import hub_skew, proxy_recall
@@ -286,7 +287,7 @@ def test_a_note_names_each_row_once_and_notes_of_the_same_rows_stand_together(fo
         replace(line("sets", [55.0, 56.0], rng=4), row=plan.rows[1], notes=("shared", "sets alone")),
         replace(line("both", [57.0, 58.0], rng=5), row=plan.rows[2]),
     ]
-    points, sets = (plan.rows[n].title for n in (0, 1))
+    points, sets = (plan.rows[n].name for n in (0, 1))
     assert results_of(plan, Pairs.read(folder / "world" / "captions.jsonl").split("test"), lines, {}, []).asides == [
         f"{points}: in both",
         f"{points}, {sets}: shared",
@@ -294,3 +295,19 @@ def test_a_note_names_each_row_once_and_notes_of_the_same_rows_stand_together(fo
         f"{points} with bank: seed 0; seed 1",
         f"{sets}: sets alone",
     ]
+
+
+@pytest.mark.parametrize(
+    ("values", "least", "digits"),
+    [
+        ((45.8, -3.0), 2, 2),
+        ((0.0121, 0.0009, -0.03), 2, 3),
+        ((0.0012, math.nan), 2, 4),
+        ((0.1, 0.0), 2, 2),
+        ((0.0,), 3, 3),
+        ((math.inf,), 1, 1),
+        ((0.5,), 3, 3),
+    ],
+)
+def test_small_numbers_get_the_digits_that_tell_them(values: tuple[float, ...], least: int, digits: int) -> None:
+    assert decimals(values, least) == digits

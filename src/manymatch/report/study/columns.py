@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from .lines import Line
 from .plan import Plan
 
-__all__ = ["Column", "Group", "groups_of", "in_part", "shown", "spelt"]
+__all__ = ["Column", "Group", "decimals", "groups_of", "in_part", "shown", "spelt"]
 
 _COSTS = ("minutes", "CPU minutes", "memory GiB")
 
@@ -124,7 +124,8 @@ def groups_of(plan: Plan, lines: Sequence[Line]) -> list[Group]:
     asked |= dict.fromkeys(claim.metric for claim in plan.claims)
     tables = [_OWN, _JUDGED, *others, _HUBS, _SETS, _COST]
     seen = {column.quantity for group in tables for column in group.columns}
-    more = tuple(Column(name, name, 3, 0) for name in asked if name not in seen)
+    means = {name: [line.mean(name) for line in lines if name in line.names] for name in asked if name not in seen}
+    more = tuple(Column(name, name, decimals(values, 3), 0) for name, values in means.items())
     tables.append(Group("Further", "Also measured", "Asked for by rows and claims.", more))
     kept = []
     for group in tables:
@@ -155,6 +156,12 @@ _LESS = ("AURC", "mean rank", "median rank")
 def in_part(line: Line, quantity: str) -> bool:
     """Whether a number is the least that it may be: a cost of which a part was not seen."""
     return line.at_least and quantity in _COSTS
+
+
+def decimals(values: Iterable[float], least: int) -> int:
+    """Digits behind the point that tell small numbers: two that count of the largest, and never fewer than `least`."""
+    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    return least if largest == 0 else max(least, 1 - math.floor(math.log10(largest)))
 
 
 def shown(value: float, digits: int) -> str:

@@ -9,7 +9,7 @@ from ..charts import Interval, figure, ladder
 from ..frame import document, framed, section
 from ..markup import Html, join, tag
 from .claims import Test, Verdict
-from .columns import Column, Group, in_part, shown, spelt
+from .columns import Column, Group, decimals, in_part, shown, spelt
 from .gaps import Gap
 from .lines import Line
 from .results import Results
@@ -212,7 +212,7 @@ def _claim(found: Results, verdict: Verdict) -> Html:
     state = ", with the query bank" if claim.bank else ""
     measured = None
     if gap is not None and verdict.first is not None and verdict.second is not None:
-        digits = 1 if abs(verdict.first) >= 10 else 3
+        digits = 1 if abs(verdict.first) >= 10 else decimals((gap.value, gap.low, gap.high), 3)
         numbers = [shown(verdict.first, digits), shown(verdict.second, digits)]
         measured = tag(
             "p",

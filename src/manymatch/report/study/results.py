@@ -96,14 +96,14 @@ class Results:
         states: dict[str, set[str]] = {}
         noted: dict[str, dict[str, set[str]]] = {}
         for line in self.lines:
-            states.setdefault(line.row.title, set()).add(line.state)
+            states.setdefault(line.row.name, set()).add(line.state)
             for note in line.notes:
-                noted.setdefault(note, {}).setdefault(line.row.title, set()).add(line.state)
+                noted.setdefault(note, {}).setdefault(line.row.name, set()).add(line.state)
         together: dict[str, list[str]] = {}
         for note, rows in noted.items():
             named = [
-                title if found == states[title] else f"{title} {'with' if 'bank' in found else 'without'} bank"
-                for title, found in rows.items()
+                name if found == states[name] else f"{name} {'with' if 'bank' in found else 'without'} bank"
+                for name, found in rows.items()
             ]
             together.setdefault(", ".join(named), []).append(note)
         return [f"{named}: {'; '.join(notes)}" for named, notes in together.items()]

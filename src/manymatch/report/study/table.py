@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from .claims import Test
-from .columns import Column, Group, in_part, shown, spelt
+from .columns import Column, Group, decimals, in_part, shown, spelt
 from .lines import Line
 from .results import Results
 
@@ -84,8 +84,10 @@ def _tests(tests: Sequence[Test], states: bool = False) -> Iterator[list[str]]:
 def _claims(found: Results) -> Iterator[list[str]]:
     yield ["claim", "answer", "metric", "difference", "95 %", "p corrected", "why"]
     for each in found.verdicts:
-        gap = each.gap
-        numbers = ["", ""] if gap is None else [shown(gap.value, 2), f"{shown(gap.low, 2)} to {shown(gap.high, 2)}"]
+        gap, numbers = each.gap, ["", ""]
+        if gap is not None:
+            digits = decimals((gap.value, gap.low, gap.high), 2)
+            numbers = [shown(gap.value, digits), f"{shown(gap.low, digits)} to {shown(gap.high, digits)}"]
         yield [each.claim.text, f"**{each.answer}**", each.claim.metric, *numbers, spelt(each.corrected), each.why]
 
 

@@ -65,6 +65,9 @@ def test_every_section_is_there_in_order(page: Path) -> None:
     for said in ("dive and msrm on toy-40-3", "2 elements an image", "Relation of msrm", "hyperedge weight", "ζ "):
         assert said in checked.words, said
     assert "Loss terms of dive" in checked.words and "distribution" in checked.words
+    assert "What the first batch of training shows of dive" in checked.words
+    titles = [words for words in checked.words.split("\n") if "hardest negative" in words]
+    assert titles and not any("batch hardest negative" in words for words in titles)
     assert "Spearman" in checked.words and "ρ\u00a0=\u00a0" in checked.words
 
 

@@ -53,7 +53,10 @@ class Fusion(nn.Module):
         self.layer = RelationLayer(dim, heads, dropout)
 
     def forward(self, nodes: Tensor, bias: Tensor, images: int, heard: list[Tensor] | None = None) -> Tensor:
-        """Nodes (n, d), of which the first `images` are images, and bias (n, n) give nodes (n, d); `heard` as there."""
+        """Nodes (n, d), of which the first `images` are images, and bias (n, n) give nodes (n, d).
+
+        `heard` is that of `RelationLayer.forward`, appended to once a layer.
+        """
         return self.layer(nodes, nodes, bias, heard)
 
 
